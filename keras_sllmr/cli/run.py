@@ -1,0 +1,217 @@
+"""`sllmr run`: every stage of a configuration, skipping what is up to date."""
+
+import datetime
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras_sllmr
+from keras_sllmr.cli import stages
+from keras_sllmr.cli.config import RunConfig, settings_of
+from keras_sllmr.cli.ledger import StageLedger
+from keras_sllmr.evaluation.evaluate import (
+    EvaluationSettings,
+    TestRows,
+    load_values,
+    summarise,
+)
+from keras_sllmr.evaluation.report import write_report
+from keras_sllmr.io.atomic import write_json
+from keras_sllmr.io.lock import exclusive
+from keras_sllmr.scoring.reliability import describe_table
+from keras_sllmr.store.feature_store import FeatureStore
+from keras_sllmr.store.score_table import ScoreTable
+from keras_sllmr.store.split import LeaveOneOut
+from keras_sllmr.store.stats import stats
+from keras_sllmr.store.text_vectors import TextVectors
+from keras_sllmr.training.settings import TrainSettings
+from keras_sllmr.training.trained_model import TrainedModel
+
+Announce = Callable[[str, bool], None]
+
+
+def run(
+    config: RunConfig,
+    folder: Path,
+    *,
+    force: bool = False,
+    announce: Announce = lambda name, skipped: None,
+) -> dict[str, Any]:
+    """Runs import → encode → score → train → evaluate → export.
+
+    Args:
+        config: the run.
+        folder: the run's folder, e.g. `runs/demo`.
+        force: bool. Run every stage again.
+        announce: called as each stage begins, with its name and whether it is skipped.
+
+    Returns:
+        The content of `metrics.json`, with the export's path under `export`.
+    """
+    with exclusive(folder):
+        return _Run(config, folder, force, announce).all_stages()
+
+
+class _Run:
+    def __init__(
+        self, config: RunConfig, folder: Path, force: bool, announce: Announce
+    ) -> None:
+        self.config, self.folder, self.announce = config, folder, announce
+        self.ledger = StageLedger(folder, force=force)
+        self.train = settings_of(
+            TrainSettings, {"seed": config.seed, **config.train}, "train"
+        )
+        self.evaluate = settings_of(
+            EvaluationSettings, {"seed": config.seed, **config.evaluate}, "evaluate"
+        )
+
+    def all_stages(self) -> dict[str, Any]:
+        self._import()
+        self.store = FeatureStore(self.folder / "store")
+        self.split = LeaveOneOut(self.store)
+        self._encode()
+        self.text = TextVectors(self.folder / "text", self.store)
+        self._score()
+        self.scores = ScoreTable(self.folder / "scores", self.store)
+        for method in self.config.methods:
+            self._train(method)
+        values = self._evaluate()
+        metrics = self._metrics(values)
+        write_json(self.folder / "metrics.json", metrics)
+        metrics["export"] = self._export(metrics)
+        metrics["stages"] = self.ledger.stages
+        write_json(self.folder / "metrics.json", metrics)
+        write_report(metrics, self.folder / "report.html")
+        return metrics
+
+    def _stage(
+        self,
+        name: str,
+        inputs: dict[str, Any],
+        output: Path,
+        make: Callable[[], object],
+    ) -> None:
+        self.ledger.run(name, inputs, output, make, announce=self.announce)
+
+    def _import(self) -> None:
+        data, path = self.config.data, self.folder / "store"
+        inputs = {
+            "files": stages.source_hashes(data),
+            "format": data.format,
+            "options": data.options,
+        }
+        self._stage("import", inputs, path, lambda: stages.import_store(data, path))
+
+    def _encode(self) -> None:
+        path = self.folder / "text"
+        inputs = {"store": self.store.fingerprint}
+        self._stage(
+            "encode", inputs, path, lambda: stages.encode_items(self.store, path)
+        )
+
+    def _score(self) -> None:
+        config, path = self.config, self.folder / "scores"
+        inputs = {
+            "store": self.store.fingerprint,
+            "text": self.text.manifest["fingerprint"],
+            "settings": config.score.model_dump(mode="json"),
+            "seed": config.seed,
+        }
+        self._stage(
+            "score",
+            inputs,
+            path,
+            lambda: stages.score(
+                self.split, self.text, config.score, path, config.seed
+            ),
+        )
+
+    def _train(self, method: str) -> None:
+        path = self.folder / "models" / method
+        settings = self.train.model_dump(mode="json")
+        inputs = {
+            "method": method,
+            "store": self.store.fingerprint,
+            "text": self.text.manifest["fingerprint"],
+            "settings": settings,
+        }
+        if method == "none":
+            # The plain model does not depend on the regulariser or its scores.
+            del settings["selective"]
+        else:
+            inputs["scores"] = self.scores.manifest["fingerprint"]
+        self._stage(
+            f"train {method}",
+            inputs,
+            path,
+            lambda: stages.train_method(
+                method, self.split, path, self.train, scores=self.scores, text=self.text
+            ),
+        )
+
+    def _evaluate(self) -> dict[str, Any]:
+        self.rows = TestRows(self.split, self.evaluate)
+        values: dict[str, Any] = {}
+        for method in self.config.methods:
+            trained = TrainedModel(self.folder / "models" / method)
+            path = self.folder / "evaluation" / f"{method}.npz"
+            inputs = {
+                "model": trained.manifest["fingerprint"],
+                "settings": self.evaluate.model_dump(mode="json"),
+            }
+            self._stage(
+                f"evaluate {method}",
+                inputs,
+                path,
+                lambda trained=trained, path=path: stages.evaluate_method(  # type: ignore[misc]
+                    trained, self.rows, path
+                ),
+            )
+            values[method] = load_values(path)
+        return values
+
+    def _export(self, metrics: dict[str, Any]) -> str:
+        config = self.config.export
+        trained = TrainedModel(self.folder / "models" / config.method)
+        path = config.folder / self.config.name / str(config.version)
+        inputs = {"model": trained.manifest["fingerprint"], "path": str(path)}
+
+        def make() -> None:
+            # A run's own earlier export makes way; `sllmr export` never replaces one.
+            shutil.rmtree(path, ignore_errors=True)
+            stages.export_method(
+                trained,
+                self.store,
+                config,
+                self.config.name,
+                metrics=metrics["methods"].get(config.method),
+            )
+
+        self._stage("export", inputs, path / "saved_model.pb", make)
+        return str(path)
+
+    def _metrics(self, values: dict[str, Any]) -> dict[str, Any]:
+        config = self.config
+        training = {
+            method: TrainedModel(self.folder / "models" / method).history
+            for method in config.methods
+        }
+        return {
+            "name": config.name,
+            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(
+                timespec="seconds"
+            ),
+            "version": keras_sllmr.__version__,
+            "seed": config.seed,
+            "store": {"fingerprint": self.store.fingerprint, **stats(self.split)},
+            "teacher": describe_table(self.scores, self.split),
+            **summarise(self.rows, values, labels=stages.method_labels(config.methods)),
+            "training": training,
+            "stages": self.ledger.stages,
+            "settings": {
+                **config.model_dump(mode="json", by_alias=True),
+                "train": self.train.model_dump(mode="json"),
+                "evaluate": self.evaluate.model_dump(mode="json"),
+            },
+        }

@@ -1,0 +1,151 @@
+"""Each stage by itself: the library composed, with progress shown."""
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_sllmr.cli.config import ExportConfig, ImportConfig, ScoreConfig, settings_of
+from keras_sllmr.cli.console import progress_bar
+from keras_sllmr.cli.epoch_progress import EpochProgress
+from keras_sllmr.errors import ConfigError
+from keras_sllmr.evaluation.evaluate import TestRows, score_method
+from keras_sllmr.io.hashing import file_sha256
+from keras_sllmr.scoring.candidates import CandidateSettings
+from keras_sllmr.scoring.embedded import embedded_teacher
+from keras_sllmr.scoring.encoders import MiniLM
+from keras_sllmr.scoring.job import score_candidates
+from keras_sllmr.serving.check import check_export
+from keras_sllmr.serving.export import export_model
+from keras_sllmr.store.feature_store import FeatureStore
+from keras_sllmr.store.importers import IMPORTERS
+from keras_sllmr.store.score_table import ScoreTable
+from keras_sllmr.store.split import LeaveOneOut
+from keras_sllmr.store.text_vectors import TextVectors
+from keras_sllmr.training.settings import TrainSettings
+from keras_sllmr.training.train import train
+from keras_sllmr.training.trained_model import TrainedModel
+
+
+def source_hashes(config: ImportConfig) -> dict[str, str]:
+    """SHA-256 of every source file; the version of the wheel for embedded data."""
+    if config.path is None:
+        return {"recbole": importlib.metadata.version("recbole")}
+    if not config.path.exists():
+        raise ConfigError(f"No such file or folder: {config.path}")
+    named = [Path(v) for k, v in config.options.items() if k in _SECOND_FILE.values()]
+    files = [config.path, *named]
+    if config.path.is_dir():
+        files = sorted(path for path in config.path.iterdir() if path.is_file())
+    return {path.name: file_sha256(path) for path in files}
+
+
+_SECOND_FILE = {"tables": "items", "amazon": "meta", "steam": "games"}
+
+
+def second_file(format: str, path: Path | None) -> dict[str, Any]:
+    """The option that names a format's second file."""
+    if path is None:
+        return {}
+    if format not in _SECOND_FILE:
+        raise ConfigError(f"The format {format!r} has no second file. Received: {path}")
+    return {_SECOND_FILE[format]: path}
+
+
+def import_store(config: ImportConfig, path: Path) -> FeatureStore:
+    """Reads source files into a store."""
+    reader = IMPORTERS[config.format]
+    with progress_bar("Reading") as progress:
+        try:
+            raw = reader(
+                *([] if config.path is None else [config.path]),
+                progress=progress,
+                **config.options,
+            )
+        except TypeError as error:
+            if "argument" in str(error):
+                raise ConfigError(f"import.options: {error}.") from error
+            raise
+    return FeatureStore.create(path, raw)
+
+
+def encode_items(store: FeatureStore, path: Path, *, threads: int = 0) -> TextVectors:
+    """Makes the items' text vectors with MiniLM."""
+    encoder = MiniLM(threads=threads)
+    with progress_bar("Encoding item texts") as progress:
+        vectors = encoder.encode(list(store.item_texts), progress=progress)
+    return TextVectors.create(path, store, vectors, encoder=encoder.name)
+
+
+def score(
+    split: LeaveOneOut, text: TextVectors, config: ScoreConfig, path: Path, seed: int
+) -> ScoreTable:
+    """Draws candidates and has the embedded teacher score them."""
+    candidates = settings_of(
+        CandidateSettings, {"seed": seed, **config.candidates}, "score.candidates"
+    )
+    teacher = embedded_teacher(
+        split, text, history=candidates.history, seed=seed, weights=config.weights
+    )
+    with progress_bar("Scoring candidates") as progress:
+        return score_candidates(
+            split, teacher, path, settings=candidates, progress=progress
+        )
+
+
+def train_method(
+    method: Any,
+    split: LeaveOneOut,
+    path: Path,
+    settings: TrainSettings,
+    *,
+    scores: ScoreTable | None,
+    text: TextVectors | None,
+) -> TrainedModel:
+    """Trains one method."""
+    with progress_bar(f"Training {method}") as progress:
+        return train(
+            method,
+            split,
+            path,
+            settings=settings,
+            scores=scores,
+            text=text,
+            callbacks=lambda done, steps: [
+                EpochProgress(progress, done, steps, settings.epochs)
+            ],
+        )
+
+
+def evaluate_method(trained: TrainedModel, rows: TestRows, path: Path) -> None:
+    """Scores one model on the test rows, and keeps the values in `path`."""
+    with progress_bar(f"Ranking with {trained.manifest['settings']['method']}") as bar:
+        score_method(trained.backbone, trained.spec, rows, path, progress=bar)
+
+
+def export_method(
+    trained: TrainedModel,
+    store: FeatureStore,
+    config: ExportConfig,
+    name: str,
+    *,
+    metrics: dict[str, Any] | None = None,
+) -> tuple[Path, dict[str, Any]]:
+    """Exports a model's backbone and checks the export in a fresh process."""
+    path = export_model(
+        trained.backbone,
+        trained.spec,
+        store,
+        config.folder,
+        name=name,
+        version=config.version,
+        model=trained.manifest,
+        metrics=metrics,
+    )
+    return path, check_export(path, trained.backbone, trained.spec, store)
+
+
+def method_labels(methods: Sequence[str]) -> dict[str, str]:
+    """What the tables call the methods."""
+    names = {"none": "None", "sllmr": "S-LLMR"}
+    return {method: names.get(method, method) for method in methods}

@@ -1,0 +1,34 @@
+"""Errors that a user can act on: the rule, what came, and what to do."""
+
+
+class SllmrError(Exception):
+    """Base of all errors this package raises on purpose.
+
+    `exit_code` is what the `sllmr` command returns for it.
+    """
+
+    exit_code = 1
+
+
+class ConfigError(SllmrError, ValueError):
+    """A setting or an argument breaks its rule."""
+
+    exit_code = 2
+
+
+class DataError(SllmrError, ValueError):
+    """Input data break a rule that the store relies on."""
+
+    exit_code = 3
+
+
+class StoreError(SllmrError):
+    """A store, score table or run folder is missing, damaged, busy or of another version."""
+
+    exit_code = 4
+
+
+class EnvironmentProblem(SllmrError, ImportError):
+    """The installed packages or the machine cannot run this."""
+
+    exit_code = 5

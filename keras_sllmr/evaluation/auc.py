@@ -1,0 +1,159 @@
+"""Pooled ROC-AUC (`auc_sampled`) and log loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_sllmr.errors import DataError
+
+
+class PooledAUC:
+    """ROC-AUC over one pool of rows, sorted once, for any number of row weights.
+
+    With positives p, negatives n, scores s and weights w,
+
+        AUC = sum_pn w_p w_n ([s_p > s_n] + [s_p = s_n] / 2) / (sum_p w_p sum_n w_n)
+
+    so a bootstrap replicate is one evaluation, with its counts as weights.
+
+    Args:
+        labels: 0 or 1 a row, shape [rows].
+        scores: Score or logit a row, shape [rows]; only their order matters.
+
+    Raises:
+        DataError: Shapes differ, a label is not 0 or 1, a score is NaN, or the rows
+            are all of one class.
+
+    Example:
+        >>> auc = PooledAUC([1, 0, 1, 0], [3.0, 2.0, 1.0, 1.0])
+        >>> auc.evaluate([[1, 1, 1, 1], [1, 1, 0, 1]]).tolist()
+        [0.625, 1.0]
+    """
+
+    def __init__(self, labels: Any, scores: Any) -> None:
+        labels, scores = _checked(labels, scores, "scores")
+        positive = labels == 1
+        self.rows = len(labels)
+        self._positives = np.flatnonzero(positive)
+        negatives = np.flatnonzero(~positive)
+        if not len(self._positives) or not len(negatives):
+            raise DataError(
+                "An AUC needs rows of both classes. Received: "
+                f"{len(self._positives)} positives and {len(negatives)} negatives"
+            )
+        self._negatives = negatives[np.argsort(scores[negatives], kind="stable")]
+        ordered = scores[self._negatives]
+        ranked = scores[self._positives]
+        self._below = np.searchsorted(ordered, ranked, side="left")
+        self._below_or_tied = np.searchsorted(ordered, ranked, side="right")
+
+    def evaluate(self, weights: Any) -> np.ndarray:
+        """AUC under each vector of row weights.
+
+        Args:
+            weights: Non-negative, shape [replicates, rows].
+
+        Returns:
+            Shape [replicates].
+
+        Raises:
+            DataError: The shape is another, a weight is negative or not finite, or
+                a class has no weight.
+        """
+        weights = np.asarray(weights, np.float64)
+        if weights.ndim != 2 or weights.shape[1] != self.rows:
+            raise DataError(
+                f"`weights` must have shape [replicates, {self.rows}]. Received: "
+                f"{list(weights.shape)}"
+            )
+        if not np.all(np.isfinite(weights)) or np.any(weights < 0):
+            raise DataError(
+                "`weights` must be finite and not negative. Received: weights from "
+                f"{weights.min()} to {weights.max()}"
+            )
+        positive = weights[:, self._positives]
+        negative = np.zeros((len(weights), len(self._negatives) + 1))
+        np.cumsum(weights[:, self._negatives], axis=1, out=negative[:, 1:])
+        mass = positive.sum(axis=1) * negative[:, -1]
+        if np.any(mass == 0):
+            raise DataError(
+                "An AUC needs weight on both classes. Received: "
+                f"{np.count_nonzero(mass == 0)} weight vectors with one class only"
+            )
+        won = negative[:, self._below]
+        won += negative[:, self._below_or_tied]
+        return np.einsum("rp,rp->r", positive, won) / (2 * mass)
+
+    def has_both_classes(self, weights: np.ndarray) -> np.ndarray:
+        """Which vectors of weights [replicates, rows] leave weight on both classes."""
+        positive, negative = weights[:, self._positives], weights[:, self._negatives]
+        return np.logical_and(positive.any(axis=1), negative.any(axis=1))
+
+
+def auc_sampled(labels: Any, scores: Any, weights: Any = None) -> float:
+    """ROC-AUC over the pool of all test positives and their sampled negatives.
+
+    The share of (positive, negative) pairs, over all users, in which the positive
+    scores higher; ties count half.
+
+    Args:
+        labels: 0 or 1 a row, shape [rows].
+        scores: Score or logit a row, shape [rows]; only their order matters.
+        weights: Non-negative weight a row, shape [rows]. Default: all 1.
+
+    Returns:
+        Between 0 and 1; 0.5 is chance.
+
+    Raises:
+        DataError: Shapes differ, a label is not 0 or 1, a score is NaN, a weight is
+            negative, or there are rows of one class only.
+
+    Example:
+        >>> auc_sampled([1, 0, 1, 0], [3.0, 2.0, 1.0, 1.0])
+        0.625
+    """
+    auc = PooledAUC(labels, scores)
+    row_weights = np.ones(auc.rows) if weights is None else np.asarray(weights)
+    return float(auc.evaluate(row_weights[np.newaxis])[0])
+
+
+def log_loss(labels: Any, logits: Any) -> float:
+    """Mean binary cross-entropy in nats, from logits.
+
+        mean(log(1 + exp(-z)) if y = 1 else log(1 + exp(z)))
+
+    Args:
+        labels: 0 or 1 a row, shape [rows].
+        logits: Logit z a row, shape [rows].
+
+    Raises:
+        DataError: Shapes differ, there is no row, a label is not 0 or 1, or a logit
+            is NaN.
+
+    Example:
+        >>> round(log_loss([1, 0], [0.0, 0.0]), 4)
+        0.6931
+    """
+    labels, logits = _checked(labels, logits, "logits")
+    return float(np.mean(np.logaddexp(0.0, np.where(labels == 1, -logits, logits))))
+
+
+def _checked(labels: Any, scores: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
+    if labels.ndim != 1 or labels.shape != scores.shape or not len(labels):
+        raise DataError(
+            f"`labels` and `{name}` must both have shape [rows], with at least one "
+            f"row. Received: {list(labels.shape)} and {list(scores.shape)}"
+        )
+    if not np.all((labels == 0) | (labels == 1)):
+        raise DataError(
+            f"`labels` must be 0 or 1. Received: {np.unique(labels)[:5].tolist()}"
+        )
+    if np.any(np.isnan(scores)):
+        raise DataError(
+            f"`{name}` must not be NaN. Received: {np.isnan(scores).sum()} NaN in "
+            f"{len(scores)} rows; a model that gives NaN has usually diverged"
+        )
+    return labels, scores

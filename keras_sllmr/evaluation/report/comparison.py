@@ -1,0 +1,241 @@
+"""What the terminal and the HTML report say about the methods, in numbers and words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+BASELINE = "none"
+AUC_METRICS = ("auc_sampled", "auc_full")
+LOWER_IS_BETTER = frozenset({"log_loss"})
+
+# As a row's title, and inside a sentence.
+_SLICES = {
+    "all": ("all", "all rows"),
+    "cold": ("cold", "cold users"),
+    "tail": ("tail", "long-tail items"),
+    "tail_rows": ("tail rows", "long-tail rows"),
+}
+_HEADLINE_SLICES = ("all", "cold", "tail")
+_VERDICTS = {
+    "better": "better than",
+    "worse": "worse than",
+    "level": "level with",
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A method minus a baseline on one metric and slice, with its interval."""
+
+    metric: str
+    slice: str
+    method: str
+    baseline: str
+    difference: float
+    low: float
+    high: float
+    level: float
+    users: int
+
+    @property
+    def verdict(self) -> str:
+        """`better` or `worse` when the interval excludes zero, else `level`."""
+        # Written so that an interval without bounds (NaN) is level, too.
+        if not (self.low > 0 or self.high < 0):
+            return "level"
+        improved = (self.high < 0) == (self.metric in LOWER_IS_BETTER)
+        return "better" if improved else "worse"
+
+    def __str__(self) -> str:
+        low, high = signed(self.low), signed(self.high)
+        return f"{signed(self.difference)} [{low}, {high}]"
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One metric on one slice: every method's value, and what it differs by."""
+
+    metric: str
+    slice: str
+    rows: int | None
+    users: int | None
+    values: dict[str, float | None]
+    differences: dict[str, Difference]
+
+
+def labels(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Maps each method to its printable label, the baseline first."""
+    methods = metrics.get("methods") or {}
+    ordered = sorted(methods, key=lambda name: name != BASELINE)
+    return {name: printable(methods[name].get("label") or name) for name in ordered}
+
+
+def differences(metrics: Mapping[str, Any]) -> list[Difference]:
+    """The differences to the baseline, in the order they were measured."""
+    fields = tuple(Difference.__dataclass_fields__)
+    return [
+        Difference(**{field: entry[field] for field in fields})
+        for entry in metrics.get("differences") or ()
+        if entry["baseline"] == BASELINE
+        and None not in (entry["difference"], entry["low"], entry["high"])
+    ]
+
+
+def comparison_rows(
+    metrics: Mapping[str, Any], which: Sequence[str] = AUC_METRICS
+) -> list[ComparisonRow]:
+    """Lines up all methods on each metric and slice that any of them has.
+
+    Args:
+        metrics: the run's metrics.
+        which: metric names, in the order of the rows. Default: both AUCs.
+
+    Example:
+        >>> rows = comparison_rows({
+        ...     "slices": {"all": {"rows": 3, "users": 3}},
+        ...     "methods": {"none": {"auc_full": {"all": 0.75}}},
+        ... })
+        >>> [(row.metric, row.slice, row.rows, row.values) for row in rows]
+        [('auc_full', 'all', 3, {'none': 0.75})]
+    """
+    methods = metrics.get("methods") or {}
+    counts = metrics.get("slices") or {}
+    found = differences(metrics)
+    rows = []
+    for metric in which:
+        measured = {name: methods[name].get(metric) or {} for name in labels(metrics)}
+        for slice_ in dict.fromkeys(
+            [*counts, *(s for m in measured.values() for s in m)]
+        ):
+            values = {name: measured[name].get(slice_) for name in measured}
+            if all(value is None for value in values.values()):
+                continue
+            count = counts.get(slice_) or {}
+            rows.append(
+                ComparisonRow(
+                    metric=metric,
+                    slice=slice_,
+                    rows=count.get("rows"),
+                    users=count.get("users"),
+                    values=values,
+                    differences={
+                        one.method: one
+                        for one in found
+                        if (one.metric, one.slice) == (metric, slice_)
+                    },
+                )
+            )
+    return rows
+
+
+def levels(rows: Sequence[ComparisonRow]) -> str:
+    """The confidence level of the rows' intervals, such as `95%`."""
+    found = sorted({one.level for row in rows for one in row.differences.values()})
+    return ", ".join(f"{100 * level:g}%" for level in found)
+
+
+def lead_method(metrics: Mapping[str, Any]) -> str | None:
+    """The method a headline is about: S-LLMR, else the last one that is compared."""
+    compared = list(dict.fromkeys(one.method for one in differences(metrics)))
+    if "sllmr" in compared:
+        return "sllmr"
+    return compared[-1] if compared else None
+
+
+def places(metrics: Mapping[str, Any]) -> dict[str, int]:
+    """Each method's place among the colours: the baseline, what leads, the rest.
+
+    So S-LLMR looks the same whatever else was run.
+    """
+    lead, names = lead_method(metrics), list(labels(metrics))
+    ordered = sorted(names, key=lambda name: (name != BASELINE, name != lead))
+    return {name: ordered.index(name) for name in names}
+
+
+def headline(metrics: Mapping[str, Any]) -> list[str]:
+    """One honest sentence an AUC: where the method is better, level or worse.
+
+    Example:
+        >>> headline({
+        ...     "methods": {"none": {"label": "None"}, "sllmr": {"label": "S-LLMR"}},
+        ...     "differences": [
+        ...         {"metric": "auc_full", "slice": "all", "method": "sllmr",
+        ...          "baseline": "none", "difference": 0.01, "low": 0.005,
+        ...          "high": 0.015, "level": 0.95, "users": 9}],
+        ... })
+        ['By auc_full, S-LLMR is better than None on all rows (+.0100).']
+    """
+    method, names = lead_method(metrics), labels(metrics)
+    sentences = []
+    for metric in AUC_METRICS:
+        groups: dict[str, list[str]] = {verdict: [] for verdict in _VERDICTS}
+        for one in differences(metrics):
+            if (one.metric, one.method) != (metric, method):
+                continue
+            if one.slice in _HEADLINE_SLICES:
+                where = slice_phrase(one.slice)
+                if one.verdict != "level":
+                    where += f" ({signed(one.difference)})"
+                groups[one.verdict].append(where)
+        parts: list[str] = []
+        for verdict, places in groups.items():
+            if places:
+                against = f"{_VERDICTS[verdict]} {names.get(BASELINE, BASELINE)}"
+                parts.append(f"{verdict if parts else against} on {_listed(places)}")
+        if parts:
+            name = names.get(str(method), str(method))
+            sentences.append(f"By {metric}, {name} is {'; '.join(parts)}.")
+    return sentences or ["No method was compared with the baseline in this run."]
+
+
+def slice_title(slice_: str) -> str:
+    """The slice as a table names it."""
+    return _SLICES.get(slice_, (printable(slice_),) * 2)[0]
+
+
+def slice_phrase(slice_: str) -> str:
+    """The slice as a sentence names it."""
+    return _SLICES.get(slice_, (printable(slice_),) * 2)[1]
+
+
+def printable(text: object) -> str:
+    """Text from outside, without the control characters that drive terminals."""
+    return "".join(c if c.isprintable() else " " for c in str(text))
+
+
+def number(value: float | None) -> str:
+    """A metric with four decimals, as the field prints AUCs; a dash for none."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign and without a leading zero.
+
+    Example:
+        >>> signed(0.012), signed(-0.5), signed(-0.00001), signed(1.5)
+        ('+.0120', '-.5000', '+.0000', '+1.5000')
+    """
+    # Adding zero turns a rounded -0.0 into 0.0.
+    text = f"{round(value, 4) + 0.0:+.4f}"
+    return text[0] + text[2:] if text[1] == "0" else text
+
+
+def seconds(value: float) -> str:
+    """Wall time for people.
+
+    Example:
+        >>> seconds(1.23), seconds(75), seconds(7261)
+        ('1.2 s', '1 min 15 s', '2 h 01 min')
+    """
+    if value < 59.95:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _listed(items: Sequence[str]) -> str:
+    if len(items) == 1:
+        return items[0]
+    return ", ".join(items[:-1]) + " and " + items[-1]

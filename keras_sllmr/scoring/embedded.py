@@ -1,0 +1,53 @@
+"""The embedded teacher: MiniLM mixed with TF-IDF over the items' texts."""
+
+import numpy as np
+
+from keras_sllmr.io.hashing import fingerprint
+from keras_sllmr.scoring.calibration import Standardised
+from keras_sllmr.scoring.teachers.base import Teacher
+from keras_sllmr.scoring.teachers.encoder import EncoderTeacher
+from keras_sllmr.scoring.teachers.mixture import MixtureTeacher
+from keras_sllmr.scoring.teachers.tfidf import TfidfTeacher
+from keras_sllmr.store.draws import integers, permutation
+from keras_sllmr.store.history import history_before
+from keras_sllmr.store.split import LeaveOneOut
+from keras_sllmr.store.text_vectors import TextVectors
+
+_SAMPLE_USERS, _SAMPLE_ITEMS, _KEY = 2000, 10, 201
+
+
+def embedded_teacher(
+    split: LeaveOneOut,
+    vectors: TextVectors,
+    *,
+    history: int = 10,
+    seed: int = 0,
+    weights: tuple[float, float] = (1.0, 1.0),
+) -> MixtureTeacher:
+    """A teacher that needs no endpoint: mean of standardised MiniLM and TF-IDF scores.
+
+    Args:
+        split: the store's split.
+        vectors: the items' text vectors.
+        history: int. Last events shown (L). Defaults to `10`.
+        seed: int. Of the sample that the scores are standardised on.
+        weights: floats. Of MiniLM and of TF-IDF. Defaults to equal weights.
+    """
+    texts = split.store.item_texts
+    users = 1 + permutation(split.store.n_users, seed, _KEY)[:_SAMPLE_USERS]
+    shown = history_before(
+        split.store.events, users, split.train_lengths[users], length=history
+    )
+    drawn = 1 + integers(
+        split.store.n_items, seed, _KEY, users[:, None], np.arange(_SAMPLE_ITEMS)
+    )
+    parts: list[Teacher] = [
+        EncoderTeacher(
+            vectors.vectors,
+            model=vectors.encoder,
+            text_hash=fingerprint(list(texts)),
+            name="minilm",
+        ),
+        TfidfTeacher(texts),
+    ]
+    return MixtureTeacher([Standardised(part, shown, drawn) for part in parts], weights)

@@ -1,0 +1,36 @@
+"""Point-in-time user histories: what was known strictly before a position."""
+
+import numpy as np
+
+from keras_sllmr.store.ragged import Ragged
+
+
+def history_before(
+    events: Ragged, users: np.ndarray, positions: np.ndarray, *, length: int = 20
+) -> np.ndarray:
+    r"""The last `length` events of each user before a position, oldest first.
+
+    \(h_{u,p} = (e_{u,\max(0,p-L)}, \dots, e_{u,p-1})\), padded with 0 on the left.
+
+    Args:
+        events: chronological item indices a user; row 0 (unknown user) is empty.
+        users: int `[rows]`. User indices.
+        positions: int `[rows]`. The target's position; nothing at or after it is seen.
+        length: int. Window L. Defaults to `20`.
+
+    Returns:
+        int32 `[rows, length]`.
+
+    Example:
+        >>> events = Ragged.from_rows([[], [5, 6, 7]])
+        >>> history_before(events, np.array([1, 1]), np.array([2, 0]), length=3)
+        array([[0, 5, 6],
+               [0, 0, 0]], dtype=int32)
+    """
+    users, positions = np.asarray(users), np.asarray(positions)
+    position = positions[:, None] - length + np.arange(length)
+    index = events.offsets[users][:, None] + np.maximum(position, 0)
+    if not len(events.values):
+        return np.zeros(index.shape, np.int32)
+    values = events.values[np.minimum(index, len(events.values) - 1)]
+    return np.where(position >= 0, values, 0).astype(np.int32)

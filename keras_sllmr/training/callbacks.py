@@ -1,0 +1,201 @@
+"""Callbacks: validation AUC, the gate's weights by slice, and resumable training."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_sllmr.compat import keras, tf
+from keras_sllmr.errors import ConfigError, StoreError
+from keras_sllmr.io.atomic import read_json, write_json
+
+
+class SampledAUC(keras.callbacks.Callback):
+    """Adds `val_auc_sampled` to each epoch's logs.
+
+    Args:
+        positives: dataset of feature batches, the rows' positives.
+        negatives: the same rows with their sampled negatives.
+    """
+
+    def __init__(self, positives: Any, negatives: Any) -> None:
+        super().__init__()
+        self._datasets = (positives.cache(), negatives.cache())
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Scores the rows."""
+        from sklearn.metrics import roc_auc_score
+
+        scores = [self._scores(dataset) for dataset in self._datasets]
+        labels = np.repeat([1, 0], [len(part) for part in scores])
+        value = roc_auc_score(labels, np.concatenate(scores))
+        if logs is not None:
+            logs["val_auc_sampled"] = float(value)
+
+    def _scores(self, dataset: Any) -> np.ndarray:
+        predict = tf.function(lambda x: self.model(x, training=False))
+        return np.concatenate([predict(batch).numpy()[:, 0] for batch in dataset])
+
+
+class GateMonitor(keras.callbacks.Callback):
+    """Adds the gate's mean α, overall and by slice, to each epoch's logs.
+
+    Over the pairs that the LLM orders in a fixed block of users: `alpha`,
+    `alpha_cold`, `alpha_warm` (by user), `alpha_tail` (a tail item in the pair) and
+    `alpha_head`; and the gate's weights as `gate_<signal>` and `gate_bias`.
+
+    Args:
+        block: a guidance block, see `training.batch`.
+    """
+
+    def __init__(self, block: dict[str, Any]) -> None:
+        super().__init__()
+        self._block = block
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Evaluates the gate."""
+        alpha, gaps = self.model.pair_weights(self._block)
+        ordered = tf.cast(gaps > 0, alpha.dtype)
+        cold = self._block["signals"]["cold"][:, :, None]
+        tail = self._block["signals"]["tail"]
+        tail = tf.maximum(tail[:, :, None], tail[:, None, :])
+        slices = {
+            "alpha": tf.ones_like(gaps),
+            "alpha_cold": cold,
+            "alpha_warm": 1 - cold,
+            "alpha_tail": tail,
+            "alpha_head": 1 - tail,
+        }
+        if logs is None:
+            return
+        for name, mask in slices.items():
+            weight = ordered * mask
+            total = float(tf.reduce_sum(weight))
+            if name == "alpha":
+                logs["alpha_pairs"] = total
+            if total:
+                logs[name] = float(tf.reduce_sum(alpha * weight)) / total
+        gate = self.model.gate
+        for signal, value in zip(gate.signals, gate.weight.numpy(), strict=True):
+            logs[f"gate_{signal}"] = float(value)
+        logs["gate_bias"] = float(gate.bias)
+
+
+class ResumableTraining(keras.callbacks.Callback):
+    """Checkpoints every epoch, keeps the best one's weights, stops when none is better.
+
+    A run that was killed goes on after its last whole epoch: model, optimizer, gate and
+    the history are restored. Unlike `EarlyStopping` and `BackupAndRestore` apart, the
+    patience survives too.
+
+    Args:
+        folder: working folder for checkpoints.
+        monitor: str. Name of the log to maximise. Defaults to `"val_auc_sampled"`.
+        patience: int. Epochs without a better one before it stops. Defaults to `2`.
+        rows_per_epoch: int. For the logged `rows_per_second`.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        monitor: str = "val_auc_sampled",
+        patience: int = 2,
+        rows_per_epoch: int = 0,
+    ) -> None:
+        super().__init__()
+        if patience < 1:
+            raise ConfigError(f"`patience` must be positive. Received: {patience=}")
+        self.folder = Path(folder)
+        self.monitor, self.patience = monitor, patience
+        self.rows_per_epoch = rows_per_epoch
+        #: the logs of each epoch done, as a list of dicts.
+        self.epochs: list[dict[str, float]] = []
+        self._started = self._last_batch = time.monotonic()
+
+    @property
+    def best_epoch(self) -> int:
+        """1-based number of the best epoch."""
+        values = [logs[self.monitor] for logs in self.epochs]
+        return int(np.argmax(values)) + 1
+
+    @property
+    def finished(self) -> bool:
+        """Has patience run out?"""
+        return bool(self.epochs) and len(self.epochs) - self.best_epoch >= self.patience
+
+    def restore(self, model: Any) -> int:
+        """Restores the last checkpoint into a compiled model.
+
+        Returns:
+            How many epochs are done.
+        """
+        if not (self.folder / "progress.json").exists():
+            return 0
+        self.epochs = read_json(self.folder / "progress.json")["epochs"]
+        model.optimizer.build(model.trainable_variables)
+        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+        try:
+            checkpoint.restore(
+                str(self.folder / f"epoch-{len(self.epochs)}")
+            ).assert_existing_objects_matched()
+        except (tf.errors.OpError, AssertionError) as error:
+            raise StoreError(
+                f"The checkpoint in {self.folder} is damaged or of another model. "
+                "Remove the folder to train from the start."
+            ) from error
+        return len(self.epochs)
+
+    def load_best(self, model: Any) -> None:
+        """Loads the best epoch's weights."""
+        model.load_weights(str(self.folder / "best.weights.h5"))
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Starts the clock."""
+        self._started = time.monotonic()
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        """Keeps validation out of the epoch's time."""
+        self._last_batch = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes weights first, the progress file last."""
+        logs = dict(logs or {})
+        if self.monitor not in logs:
+            raise ConfigError(
+                f"`monitor` must be among the logs: {', '.join(sorted(logs))}. "
+                f"Received: monitor={self.monitor!r}"
+            )
+        seconds = max(self._last_batch - self._started, 1e-9)
+        logs["seconds"] = seconds
+        if self.rows_per_epoch:
+            logs["rows_per_second"] = self.rows_per_epoch / seconds
+        number = len(self.epochs) + 1
+        self.epochs.append({"epoch": number, **_finite(logs)})
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.best_epoch == number:
+            self.model.save_weights(str(self.folder / "best.weights.h5"))
+        tf.train.Checkpoint(model=self.model, optimizer=self.model.optimizer).write(
+            str(self.folder / f"epoch-{number}")
+        )
+        write_json(self.folder / "progress.json", {"epochs": self.epochs})
+        for old in self.folder.glob(f"epoch-{number - 1}.*"):
+            old.unlink()
+        if self.finished:
+            self.model.stop_training = True
+
+
+def _finite(logs: dict[str, Any]) -> dict[str, float]:
+    values = {name: float(value) for name, value in logs.items()}
+    broken = [name for name, value in values.items() if not np.isfinite(value)]
+    if broken:
+        raise ConfigError(
+            "Training diverged: losses must stay finite. Received: "
+            f"{json.dumps({name: str(values[name]) for name in broken})}. Lower the "
+            "learning rate or the weight of the regulariser."
+        )
+    return values

@@ -1,0 +1,101 @@
+"""Blocks of LLM-scored items a user, out of the score table."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_sllmr.errors import DataError
+from keras_sllmr.store.popularity import tail_items
+from keras_sllmr.store.score_table import UNKNOWN, ScoreTable
+from keras_sllmr.store.split import LeaveOneOut
+
+
+@dataclass(frozen=True)
+class GuidanceBlocks:
+    """One row a (user, history position), padded to the widest with item 0.
+
+    Args:
+        users: int64 `[rows]`.
+        positions: int64 `[rows]`. The history ends before this position.
+        items: int32 `[rows, C]`.
+        scores: float32 `[rows, C]`. 0 where there is none.
+        labels: int32 `[rows, C]`.
+        signals: float32 `[rows, C]` by name: `cold` and `tail`.
+    """
+
+    users: np.ndarray
+    positions: np.ndarray
+    items: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    signals: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def pairs(self) -> int:
+        """How many ordered pairs of scored items there are."""
+        count = (self.items > 0).sum(1)
+        return int((count * (count - 1) // 2).sum())
+
+    @classmethod
+    def of(
+        cls,
+        table: ScoreTable,
+        split: LeaveOneOut,
+        *,
+        probes: bool = False,
+        cold_max: int = 3,
+        tail_share: float = 0.2,
+    ) -> "GuidanceBlocks":
+        """Groups a score table by user.
+
+        Args:
+            table: the LLM's scores.
+            split: the store's split.
+            probes: bool. The labelled probes, or (default) the candidates proper?
+            cold_max: int. A user with at most this many training events is cold.
+            tail_share: float. Share of the catalogue in the long tail.
+
+        Raises:
+            DataError: when the table holds no pair to learn from.
+        """
+        chosen = np.flatnonzero((table.labels != UNKNOWN) == probes)
+        key = np.stack([table.users[chosen], table.positions[chosen]])
+        groups, row = np.unique(key, axis=1, return_inverse=True)
+        row = row.ravel()
+        order = np.argsort(row, kind="stable")
+        chosen, row = chosen[order], row[order]
+        counts = np.bincount(row, minlength=groups.shape[1])
+        column = np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
+        width = int(counts.max(initial=0))
+
+        def block(values: np.ndarray, fill: float, dtype: type) -> np.ndarray:
+            padded: np.ndarray = np.full((groups.shape[1], width), fill, dtype)
+            padded[row, column] = values[chosen]
+            return padded
+
+        users, items = groups[0], block(table.items, 0, np.int32)
+        cold = (split.train_lengths[users] <= cold_max)[:, None]
+        result = cls(
+            users=users,
+            positions=groups[1],
+            items=items,
+            scores=block(table.scores, 0, np.float32),
+            labels=block(table.labels, UNKNOWN, np.int32),
+            signals={
+                "cold": np.broadcast_to(cold, items.shape).astype(np.float32),
+                "tail": tail_items(split.train_counts, share=tail_share)[items].astype(
+                    np.float32
+                ),
+            },
+        )
+        if not result.pairs:
+            what = "probe" if probes else "candidate"
+            raise DataError(
+                "Guidance needs users with at least two scored items. Received: "
+                f"{len(chosen)} {what} scores of {len(users)} users and no pair among "
+                "them. Score more candidates a user."
+            )
+        return result
