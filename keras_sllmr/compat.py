@@ -45,6 +45,10 @@ def _import_deepctr() -> Any:
     finally:
         if placed:
             sys.modules.pop("deepctr.utils", None)
+    # Unregistered layers would make every saved model need `custom_objects`.
+    for name, layer in layers.custom_objects.items():
+        if isinstance(layer, type) and issubclass(layer, keras.layers.Layer):
+            keras.utils.register_keras_serializable("deepctr", name)(layer)
     return layers
 
 

@@ -98,16 +98,15 @@ def _text_fields(
             f"({spec.n_items + 1}, t). Received: shape {vectors.shape}"
         )
     table = keras.layers.Embedding(
-        *vectors.shape,
-        embeddings_initializer=keras.initializers.Constant(vectors),
-        trainable=False,
-        name="item_text_vectors",
+        *vectors.shape, trainable=False, name="item_text_vectors"
     )
     # One projection for both sides, so that their product is a learnt text similarity.
     projection = keras.layers.Dense(dim, use_bias=False, name="text_projection")
     target = keras.layers.Reshape((1, vectors.shape[1]), name="item_text")(
         table(inputs["item"])
     )
+    # As weights: a constant initialiser would write them into the model's config.
+    table.set_weights([vectors])
     history = MaskedMean(name="history_text")(
         [table(inputs["history"]), inputs["history"]]
     )

@@ -96,12 +96,11 @@ class TestRows:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Rows and users of each slice."""
+        test = {name: self.targets.users[mask] for name, mask in self.slices.items()}
+        users = {**test, "tail_rows": self.users[self.pools()["tail_rows"]]}
         return {
-            name: {
-                "rows": int(mask.sum()),
-                "users": len(np.unique(self.users[mask])),
-            }
-            for name, mask in {**self.pools(), **self.slices}.items()
+            name: {"rows": len(rows), "users": len(np.unique(rows))}
+            for name, rows in users.items()
         }
 
 

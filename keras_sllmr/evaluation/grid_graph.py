@@ -75,7 +75,7 @@ def _node_values(node: Any, inputs: Sequence[Value]) -> Sequence[Value]:
     sides = {term.side for term in terms}
     if len(terms) == len(inputs) and len(sides) == 1:
         return _call_terms(node, sides.pop(), terms)
-    _require_rows(node)
+    _require_rows(node, inputs)
 
     def build() -> Term:
         return _call_terms(node, "pair", [value.rows for value in inputs])[0]
@@ -125,11 +125,14 @@ def _is_plain(node: Any) -> bool:
     )
 
 
-def _require_rows(node: Any) -> None:
-    for tensor in node.keras_inputs:
-        if not tensor.shape.rank:
+def _require_rows(node: Any, inputs: Sequence[Value]) -> None:
+    """Checks that a layer's inputs of one side can be repeated for every pair."""
+    for tensor, value in zip(node.keras_inputs, inputs, strict=True):
+        one_side = isinstance(value, Term) and value.side != "pair"
+        dense = isinstance(tensor.type_spec, tf.TensorSpec)
+        if one_side and not (dense and tensor.shape.rank):
             raise ConfigError(
-                "Where users and items meet, a layer's inputs must have one row an "
-                "example, and a known number of axes. Received: an input of shape "
-                f"{tensor.shape} for layer {node.layer.name!r}"
+                "Where users and items meet, a layer's inputs must be dense, with one "
+                "row an example. Received: for layer "
+                f"{node.layer.name!r} an input of {tensor.type_spec}"
             )

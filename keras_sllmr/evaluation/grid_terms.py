@@ -15,7 +15,6 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from keras_sllmr.compat import tf
-from keras_sllmr.errors import ConfigError
 
 Side: TypeAlias = Literal["user", "item", "pair"]
 Shape: TypeAlias = "tuple[int | None, ...]"
@@ -31,14 +30,14 @@ class Extent(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """One tensor to be computed, `known` beforehand if `compute` is None.
+    """One tensor, and how to compute it.
 
     Args:
         side: What a row stands for: "user", "item" or "pair".
         shape: Static shape of one row; None where a dimension is unknown.
         inputs: The terms that `compute` takes.
-        compute: Called as `compute(extent, *tensors)`; user-side and item-side
-            terms get no extent.
+        compute: Called as `compute(extent, *tensors)`, for the user and the item
+            side with no extent. None for a tensor that is fed.
     """
 
     side: Side
@@ -169,11 +168,6 @@ def _as_rows(grid: Any, extent: Extent, shape: Shape) -> Any:
 
 
 def _repeat(x: Any, side: Side, extent: Extent, shape: Shape) -> Any:
-    if not tf.is_tensor(x) or not isinstance(x, tf.Tensor):
-        raise ConfigError(
-            "A layer that joins users and items must take dense tensors. "
-            f"Received: {type(x).__name__}"
-        )
     full = tf.concat([tf.stack(extent), tf.shape(x)[1:]], axis=0)
     rows = _as_rows(tf.broadcast_to(_on_grid(x, side, extent), full), extent, shape)
     mask = getattr(x, "_keras_mask", None)

@@ -149,6 +149,8 @@ def load_export(path: str | os.PathLike[str]) -> Any:
 
 
 def _save(backbone: Any, spec: FeatureSpec, store: FeatureStore, folder: Path) -> None:
+    # TensorFlow names a table by its file's path, and one process's tables of one name
+    # are one: a folder of its own keeps each export's vocabulary apart.
     with tempfile.TemporaryDirectory() as vocabularies:
         module = RawIdScorer(backbone, spec, store, vocabularies)
         try:

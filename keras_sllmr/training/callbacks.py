@@ -23,6 +23,7 @@ class SampledAUC(keras.callbacks.Callback):
     def __init__(self, positives: Any, negatives: Any) -> None:
         super().__init__()
         self._datasets = (positives.cache(), negatives.cache())
+        self._predict = tf.function(lambda x: self.model(x, training=False))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Scores the rows."""
@@ -35,8 +36,9 @@ class SampledAUC(keras.callbacks.Callback):
             logs["val_auc_sampled"] = float(value)
 
     def _scores(self, dataset: Any) -> np.ndarray:
-        predict = tf.function(lambda x: self.model(x, training=False))
-        return np.concatenate([predict(batch).numpy()[:, 0] for batch in dataset])
+        return np.concatenate(
+            [self._predict(batch).numpy()[:, 0] for batch in dataset]
+        )
 
 
 class GateMonitor(keras.callbacks.Callback):

@@ -173,9 +173,9 @@ def test_equals_predict_on_rows(model):
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("sizes", [(1, 1), (2, 7), (4, 16), (5, 52), (64, 1000)])
+@pytest.mark.parametrize("sizes", [(1, 1), (4, 17), (64, 1000)])
 def test_chunks_do_not_matter(model, sizes):
-    users, items = make_features()
+    users, _ = make_features()
     whole = make_scorer(model)
     parts = make_scorer(model, user_chunk=sizes[0], item_block=sizes[1])
     np.testing.assert_allclose(parts.score(users), whole.score(users), atol=1e-6)
@@ -224,6 +224,18 @@ def test_rules_change_nothing(model, monkeypatch):
     split = make_scorer(model).score(users)
     monkeypatch.setattr(grid_graph, "SPLIT_RULES", {})
     np.testing.assert_allclose(make_scorer(model).score(users), split, atol=1e-5)
+
+
+def test_functions_run_eagerly(model):
+    users, _ = make_features()
+    scorer = make_scorer(model)
+    scores = scorer.score(users)
+    tf.config.run_functions_eagerly(True)
+    try:
+        scorer.set_items(make_features()[1])
+        np.testing.assert_allclose(scorer.score(users), scores, atol=1e-6)
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 @pytest.mark.parametrize("dnn", [{"use_bn": True}, {"activation": "dice"}])
@@ -306,11 +318,6 @@ class Centred(layers.Layer):
         return x - tf.reduce_mean(x, axis=0, keepdims=True)
 
 
-class RowCount(layers.Layer):
-    def call(self, x):
-        return tf.shape(x)[0]
-
-
 @pytest.mark.parametrize("side", ["user", "item"])
 def test_rows_that_depend_on_each_other_are_refused(side):
     inputs = {name: keras.Input([1], name=name) for name in ("user", "item")}
@@ -318,7 +325,7 @@ def test_rows_that_depend_on_each_other_are_refused(side):
     model = keras.Model(inputs, joined)
     scorer = GridScorer(model, item_inputs=["item"])
     scorer.set_items({"item": np.arange(7.0)})
-    with pytest.raises(ConfigError, match="its? own row.*differ by up to|own row only"):
+    with pytest.raises(ConfigError, match="own row only.*differ by up to"):
         scorer.score({"user": np.arange(5.0)})
 
 
@@ -327,6 +334,31 @@ def test_shapes_that_do_not_fit_pairs_are_refused():
     counted = tf.reshape(layers.Concatenate()([user, item]), [tf.shape(user)[0], 2])
     model = keras.Model([user, item], layers.Dense(1)(counted))
     with pytest.raises(ConfigError, match="one row an example"):
+        GridScorer(model, item_inputs=["item"])
+
+
+class Filled(layers.Layer):
+    def call(self, x):
+        return tf.RaggedTensor.from_tensor(x, padding=0)
+
+
+class RaggedSum(layers.Layer):
+    def call(self, inputs):
+        x, y = inputs
+        return tf.reduce_sum(x, axis=1, keepdims=True) + y
+
+
+def test_ragged_tensors_stay_on_their_side():
+    user, item = keras.Input([3], name="user"), keras.Input([1], name="item")
+    total = RaggedSum()([Filled()(user), layers.Flatten()(user)[:, :1]])
+    model = keras.Model([user, item], layers.Add()([total, item]))
+    scorer = GridScorer(model, item_inputs=["item"])
+    scorer.set_items({"item": [0.0, 1.0]})
+    assert scorer.score({"user": [[1, 2, 0], [4, 0, 0]]}).tolist() == [[4, 5], [8, 9]]
+    model = keras.Model([user, item], RaggedSum()([Filled()(user), item]))
+    with pytest.raises(
+        ConfigError, match="must be dense.*ragged_sum.*RaggedTensorSpec"
+    ):
         GridScorer(model, item_inputs=["item"])
 
 
@@ -383,6 +415,8 @@ def test_bad_features(deepfm):
     scorer.set_items(items)
     assert scorer.n_items == N_ITEMS
     with pytest.raises(DataError, match="user features.*'user'"):
-        scorer.score({"history": users["history"], "history_attributes": 0})
+        scorer.score({name: x for name, x in users.items() if name != "user"})
+    with pytest.raises(DataError, match=r"'history'.*Received: \[\]"):
+        scorer.score({**users, "history": 0})
     with pytest.raises(DataError, match="beyond its table"):
         scorer.score({**users, "user": users["user"] + 1})

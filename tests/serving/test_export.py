@@ -1,0 +1,231 @@
+import gc
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+from keras_sllmr.compat import tf
+from keras_sllmr.errors import ConfigError, StoreError
+from keras_sllmr.io.lock import exclusive
+from keras_sllmr.serving.export import export_manifest, export_model, load_export
+from keras_sllmr.store.manifest import verify_files
+from keras_sllmr.store.score_table import NEGATIVE, POSITIVE, UNKNOWN, ScoreTable
+from keras_sllmr.store.split import LeaveOneOut
+from keras_sllmr.training.train import BackboneSettings, TrainSettings, train
+
+
+def operations(path: Path) -> Counter[str]:
+    """How often each type of operation is in an export, functions included."""
+    saved = SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    graph = saved.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
+    return Counter(node.op for node in nodes)
+
+
+def score(loaded, items, history):
+    found = loaded.signatures["serving_default"](
+        item_id=tf.constant(items), history=tf.constant([history] * len(items))
+    )
+    return found["logit"].numpy()
+
+
+@pytest.fixture(scope="module")
+def trained(store, tmp_path_factory):
+    """A folder with models trained plainly and with LLM guidance."""
+    folder = tmp_path_factory.mktemp("trained")
+    split = LeaveOneOut(store)
+    rows = [
+        (user, item, (user * item) % 7 / 6, "test", int(split.lengths[user]) - 2, label)
+        for user in range(1, store.n_users + 1)
+        for item, label in zip(range(1, 7), [UNKNOWN] * 4 + [POSITIVE, NEGATIVE])
+    ]
+    columns = ["user", "item", "score", "origin", "position", "label"]
+    scores = ScoreTable.create(
+        folder / "scores",
+        store,
+        pd.DataFrame(rows, columns=columns),
+        teacher={},
+        settings={},
+        cost={},
+    )
+    small = {"embedding_dim": 4, "dnn_hidden_units": [5]}
+    backbone = BackboneSettings(history_length=3, text=False, hyperparameters=small)
+    settings = TrainSettings(backbone=backbone, epochs=1)
+    return {
+        method: train(method, split, folder / method, settings=settings, scores=scores)
+        for method in ("none", "sllmr")
+    }
+
+
+def test_guided_training_adds_no_operation_to_the_export(
+    trained, exported, store, tmp_path
+):
+    found = {}
+    for method, model in trained.items():
+        path = export_model(model.backbone, model.spec, store, tmp_path, name=method)
+        found[method] = operations(path)
+    plain = operations(exported.path)
+    assert found["sllmr"] == found["none"] == plain
+    assert plain["ResourceGather"] >= 4 and plain["LookupTableFindV2"] == 2
+    # Nothing random: no dropout, no initialiser. No gradient, no optimiser.
+    assert not [op for op in plain if "Random" in op or "Grad" in op or "Adam" in op]
+
+
+def test_export_holds_the_weights_of_inference_alone(exported):
+    names = [
+        name
+        for name, _ in tf.train.list_variables(
+            str(exported.path / "variables/variables")
+        )
+    ]
+    weights = [name for name in names if name.startswith("_weights")]
+    # Every weight of DeepFM is read; one more is the table of attributes.
+    assert len(weights) == len(exported.backbone.weights)
+    assert set(names) - set(weights) == {
+        "_attributes/.ATTRIBUTES/VARIABLE_VALUE",
+        "_CHECKPOINTABLE_OBJECT_GRAPH",
+    }
+    assert (exported.path / "assets" / "item_ids.txt").read_text(
+        encoding="utf-8"
+    ).split("\n")[:-1] == exported.store.item_ids[1:].tolist()
+
+
+def test_versions_count_up_and_are_never_overwritten(exported, tmp_path):
+    def export(version=None):
+        return export_model(
+            exported.backbone,
+            exported.spec,
+            exported.store,
+            tmp_path / "models",
+            name="m",
+            version=version,
+        )
+
+    assert exported.path.name == "1"
+    first = export(9)
+    (first.parent / "notes").mkdir()
+    assert [first.name, export().name] == ["9", "10"]
+    before = (first / "saved_model.pb").read_bytes()
+    with pytest.raises(StoreError, match="9 exists, and an exported version is never"):
+        export(9)
+    assert (first / "saved_model.pb").read_bytes() == before
+    assert export(2).name == "2"
+    with exclusive(first.parent), pytest.raises(StoreError, match="Another process"):
+        export()
+    # No trace of folders that were written beside.
+    assert sorted(p.name for p in first.parent.iterdir()) == ["10", "2", "9", "notes"]
+
+
+def test_manifest_says_what_was_exported(exported, tmp_path):
+    path = export_model(
+        exported.backbone,
+        exported.spec,
+        exported.store,
+        tmp_path,
+        name="with-notes",
+        version=3,
+        model={"kind": "model", "fingerprint": "f00"},
+        metrics={"auc_full": {"all": 0.8}},
+        labels={"channel": "stable"},
+    )
+    assert not (path / "manifest.json").exists()
+    manifest = json.loads((path / "assets.extra" / "manifest.json").read_text())
+    assert manifest == export_manifest(path)
+    assert (manifest["name"], manifest["version"]) == ("with-notes", 3)
+    assert manifest["parent"] == {"store": exported.store.fingerprint, "model": "f00"}
+    assert manifest["model"] == {"kind": "model", "fingerprint": "f00"}
+    assert manifest["metrics"] == {"auc_full": {"all": 0.8}}
+    assert manifest["labels"] == {"channel": "stable"}
+    assert manifest["versions"]["tensorflow"] == tf.__version__
+    assert manifest["settings"]["features"] == exported.spec.to_dict()
+    assert "saved_model.pb" in manifest["files"]
+    verify_files(path, manifest)
+
+
+def test_a_full_disk_leaves_nothing_behind(exported, tmp_path, monkeypatch):
+    def save(module, folder, **kwargs):
+        Path(folder, "saved_model.pb").write_bytes(b"half")
+        raise tf.errors.ResourceExhaustedError(None, None, "no space left")
+
+    monkeypatch.setattr(tf.saved_model, "save", save)
+    with pytest.raises(StoreError, match="Could not write .*no space left"):
+        export_model(
+            exported.backbone, exported.spec, exported.store, tmp_path, name="m"
+        )
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b", "-x"])
+def test_names_are_folder_names(name, exported, tmp_path):
+    with pytest.raises(ConfigError, match=r"Received: name="):
+        export_model(
+            exported.backbone, exported.spec, exported.store, tmp_path, name=name
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version_0_and_a_model_of_another_shape_are_refused(
+    exported, make_digits, tmp_path
+):
+    with pytest.raises(ConfigError, match="Received: version=0"):
+        export_model(
+            exported.backbone,
+            exported.spec,
+            exported.store,
+            tmp_path,
+            name="m",
+            version=0,
+        )
+    with pytest.raises(ConfigError, match="'history'"):
+        export_model(
+            make_digits(history=(4,)),
+            exported.spec,
+            exported.store,
+            tmp_path,
+            name="m",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exports_in_one_process_keep_their_own_vocabularies(
+    exported, make_store, make_digits, spec, items, tmp_path
+):
+    other = make_store([*items[:-1], "new"])
+    digits = make_digits(item=())
+    first = export_model(digits, spec, exported.store, tmp_path, name="m")
+    second = export_model(digits, spec, other, tmp_path, name="m")
+    loaded = [load_export(path) for path in (first, second, first)]
+    found = [score(model, ["new", items[-1]], ["a"]).tolist() for model in loaded]
+    assert found == [[0, 9], [9, 0], [0, 9]]
+    del loaded[0]
+    gc.collect()
+    assert score(loaded[1], ["new", items[-1]], ["a"]).tolist() == [0, 9]
+
+
+def test_a_session_without_python_objects_runs_it(exported, items):
+    """The way TensorFlow Serving loads: graph, init op, feeds and fetches by name."""
+    expected = score(load_export(exported.path), items, ["a", "é"])
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], str(exported.path))
+        signature = meta.signature_def["serving_default"]
+        assert signature.method_name == "tensorflow/serving/predict"
+        feeds = {"item_id": items, "history": [["a", "é"]] * len(items)}
+        found = session.run(
+            signature.outputs["logit"].name,
+            {signature.inputs[name].name: value for name, value in feeds.items()},
+        )
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_what_is_no_export_is_named(tmp_path):
+    with pytest.raises(StoreError, match="cannot be loaded as an exported version"):
+        load_export(tmp_path / "none")
+    (tmp_path / "saved_model.pb").write_bytes(b"damaged")
+    with pytest.raises(StoreError, match="cannot be loaded as an exported version"):
+        load_export(tmp_path)
+    with pytest.raises(StoreError, match="is not a export|is not an export"):
+        export_manifest(tmp_path)
