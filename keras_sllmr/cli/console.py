@@ -26,7 +26,7 @@ def print_json(value: Any) -> None:
 
 @contextlib.contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error; yields a function of (done, total)."""
+    """A bar on standard error, if that is a terminal; yields (done, total) → None."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -34,6 +34,8 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True) as progress:
+    with Progress(
+        *columns, console=err, transient=True, disable=not err.is_terminal
+    ) as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -7,6 +7,8 @@ import shutil
 import sys
 from typing import Any
 
+from keras_sllmr.cli.quiet import start_tensorflow
+
 _PACKAGES = (
     "keras_sllmr",
     "tensorflow",
@@ -37,6 +39,7 @@ def diagnose() -> dict[str, Any]:
         "versions": {name: _version(name, problems) for name in _PACKAGES},
     }
     try:
+        start_tensorflow()
         from keras_sllmr.compat import keras, tf
 
         report["keras mode"] = (

@@ -3,7 +3,6 @@
 Heavy imports happen inside the commands, so that `--help` is quick.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +17,7 @@ from keras_sllmr.cli.config import (
     settings_of,
 )
 from keras_sllmr.cli.console import err, out, print_json
+from keras_sllmr.cli.quiet import start_tensorflow
 from keras_sllmr.errors import ConfigError, SllmrError
 
 app = typer.Typer(
@@ -91,6 +91,7 @@ def import_(
     json: Json = False,
 ) -> None:
     """Read interactions and items into a feature store."""
+    start_tensorflow()
     from keras_sllmr.cli import stages
 
     chosen = {
@@ -141,6 +142,7 @@ def stats(
     json: Json = False,
 ) -> None:
     """Count users, items, interactions, training rows, cold rows and tail items."""
+    start_tensorflow()
     from keras_sllmr.store.stats import stats as count
 
     _show(count(_split(store), cold_max=cold_max, tail_share=tail_share), json)
@@ -153,6 +155,7 @@ def encode(
     json: Json = False,
 ) -> None:
     """Encode the items' texts with MiniLM."""
+    start_tensorflow()
     from keras_sllmr.cli import stages
 
     made = stages.encode_items(_split(store).store, to)
@@ -169,6 +172,7 @@ def score(
     json: Json = False,
 ) -> None:
     """Draw candidates and have a teacher score them, into a score table."""
+    start_tensorflow()
     from keras_sllmr.cli import stages
     from keras_sllmr.scoring.reliability import describe_table
     from keras_sllmr.store.text_vectors import TextVectors
@@ -200,6 +204,7 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a backbone, plain or with gated LLM guidance."""
+    start_tensorflow()
     from keras_sllmr.cli import stages
     from keras_sllmr.store.score_table import ScoreTable
     from keras_sllmr.store.text_vectors import TextVectors
@@ -242,6 +247,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Compare models on all, cold-user and long-tail test rows."""
+    start_tensorflow()
     import tempfile
 
     from keras_sllmr.cli import stages
@@ -291,6 +297,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Export a model's bare backbone for TensorFlow Serving, and check the export."""
+    start_tensorflow()
     from keras_sllmr.cli import stages
     from keras_sllmr.training.trained_model import TrainedModel
 
@@ -323,6 +330,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Run every stage of a configuration; stages that are up to date are skipped."""
+    start_tensorflow()
     from keras_sllmr.cli.run import run as run_all
     from keras_sllmr.cli.summary import show_run
 
@@ -356,8 +364,6 @@ def _show(result: dict[str, Any], json: bool) -> None:
 
 def main() -> None:
     """Runs the command; a known error is one line and an exit code."""
-    # Quiet before TensorFlow is imported; its log speaks of GPUs that nobody asked for.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         app()
     except SllmrError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -156,7 +157,7 @@ class GridScorer:
         except tf.errors.InvalidArgumentError as error:
             raise DataError(
                 f"The model must accept the {side} features; an index beyond its "
-                f"table is the usual cause. Received: {_first_line(error)}"
+                f"table is the usual cause. Received: {_reason(error)}"
             ) from error
 
     def _score_known(self, users: Any, out: np.ndarray) -> None:
@@ -252,9 +253,7 @@ class GridScorer:
         try:
             self._score_known(known, grid)
         except (ValueError, tf.errors.InvalidArgumentError) as error:
-            raise ConfigError(
-                f"{_NOT_A_GRID} Received: {_first_line(error)}"
-            ) from error
+            raise ConfigError(f"{_NOT_A_GRID} Received: {_reason(error)}") from error
         rows = {**_rows(some, u), **_rows(self._items, columns[i])}
         expected = np.ravel(self.model(rows, training=False))
         found = grid[u, columns[i]]
@@ -282,5 +281,7 @@ def _padded(features: Mapping[str, np.ndarray], least: int) -> dict[str, np.ndar
     return _rows(features, np.minimum(np.arange(max(rows, least)), rows - 1))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _reason(error: Exception) -> str:
+    """The line that says what is wrong, out of TensorFlow's traceback in text."""
+    text = re.split(r"\n\t \[\[|\n+Call arguments received", str(error).strip())[0]
+    return text.splitlines()[-1].strip()

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields an empty sibling folder that becomes `path` when the block succeeds.
 
     An existing folder at `path` stays untouched until the new one is whole. When
-    the block raises, the sibling is removed; running out of disk is reported as a
-    `StoreError`.
+    the block raises, the sibling is removed; running out of disk, or a file at
+    `path`, is reported as a `StoreError`.
 
     Example:
         >>> import tempfile
@@ -29,6 +30,8 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         'whole'
     """
     path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise StoreError(f"{path} should be a folder and is a file. Choose another.")
     with _disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-", dir=path.parent))
@@ -37,16 +40,47 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             yield beside
             _umask_permissions(beside)
             if path.exists():
-                old = Path(
-                    tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent)
-                )
-                os.rename(path, old / path.name)
-                os.rename(beside, path)
-                shutil.rmtree(old, ignore_errors=True)
+                _swap(beside, path)
             else:
                 os.rename(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _swap(new: Path, path: Path) -> None:
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
+    try:
+        os.rename(path, old / path.name)
+        os.rename(new, path)
+    finally:
+        _settle(path, old)
+
+
+def _settle(path: Path, old: Path) -> None:
+    """Brings back what `old` holds of `path` if nothing took its place; drops `old`."""
+    kept = old / path.name
+    if os.path.lexists(kept) and not os.path.lexists(path):
+        os.rename(kept, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sweep(path: str | os.PathLike[str]) -> None:
+    """Clears what a killed writer of `path` left beside it, nothing of it lost.
+
+    Only for the holder of the writer's lock: other writers' siblings look the same.
+    """
+    path = Path(path)
+    left = re.compile(rf"\.{re.escape(path.name)}\.(new|old)-[a-z0-9_]{{8}}")
+    for sibling in path.parent.iterdir():
+        match = left.fullmatch(sibling.name)
+        if match is None:
+            continue
+        if match[1] == "old":
+            _settle(path, sibling)
+        elif sibling.is_dir():
+            shutil.rmtree(sibling, ignore_errors=True)
+        else:
+            sibling.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -80,6 +114,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise StoreError(f"No such file: {path}") from error
+    except OSError as error:
+        raise StoreError(f"Could not read {path}: {error.strerror}") from error
     except ValueError as error:
         raise StoreError(f"{path} is not valid JSON: {error}") from error
 

@@ -24,11 +24,14 @@ def example(**features: Any) -> bytes:
     Example:
         >>> record = example(item_id="B01", score=0.5, history=[1, 2])
     """
-    return tf.train.Example(
+    record = tf.train.Example(
         features=tf.train.Features(
             feature={name: _feature(value) for name, value in features.items()}
         )
-    ).SerializeToString()
+    )
+    # A map's order on the wire is otherwise another in every process, and with it the
+    # shards' hashes.
+    return bytes(record.SerializeToString(deterministic=True))
 
 
 def _feature(value: Any) -> Any:
@@ -98,7 +101,7 @@ def read_shards(
     dataset = dataset.map(lambda records: tf.io.parse_example(records, spec))
     try:
         batches = list(dataset)
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+    except tf.errors.OpError as error:
         raise StoreError(
             f"A TFRecord file in {folder} is truncated or damaged: "
             f"{str(error.message).splitlines()[0]}. Write it again from its source."

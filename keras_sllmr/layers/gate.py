@@ -35,7 +35,8 @@ class Gate(keras.layers.Layer):
             the objective is `"agreement"`. Defaults to `3.0`.
 
     Raises:
-        ConfigError: on an unknown objective, no signals or a slope that is not positive.
+        ConfigError: on an unknown objective, no signals or a slope that is not positive
+            and finite.
 
     Reference:
         The paper's section 3.3.
@@ -57,21 +58,24 @@ class Gate(keras.layers.Layer):
             )
         if not signals:
             raise ConfigError("`signals` must name at least one. Received: signals=()")
-        if not initial_slope > 0:
+        if not 0 < initial_slope < np.inf:
             raise ConfigError(
-                "`initial_slope` must be positive. "
+                "`initial_slope` must be positive and finite. "
                 f"Received: initial_slope={initial_slope}"
             )
         self.signals = tuple(signals)
         self.objective = objective
         self.initial_slope = float(initial_slope)
-        self.trainable = objective != "fixed"
+        if objective == "fixed":
+            self.trainable = False
 
     def build(self, input_shape: Any) -> None:
         """Makes w (zeros) and b."""
         bias = 0.0
         if self.objective == "agreement":
-            bias = float(np.log(np.expm1(self.initial_slope)))
+            # The inverse of softplus, in a form that does not overflow.
+            slope = self.initial_slope
+            bias = slope + float(np.log(-np.expm1(-slope)))
         self.weight = self.add_weight(
             name="weight", shape=(len(self.signals),), initializer="zeros"
         )

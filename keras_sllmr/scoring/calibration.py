@@ -29,7 +29,8 @@ class Standardised:
         self.teacher = teacher
         self.name = teacher.name
         scores = teacher.score(histories, items)
-        scores = scores[~np.isnan(scores)]
+        # In double precision equal scores have a standard deviation of exactly 0.
+        scores = scores[~np.isnan(scores)].astype(np.float64)
         if not len(scores) or scores.std() == 0:
             raise DataError(
                 f"The teacher {teacher.name!r} cannot tell items apart: it gave "

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from keras_sllmr.errors import ConfigError
 from keras_sllmr.scoring.teachers.base import Teacher
 from keras_sllmr.settings import Settings
 from keras_sllmr.store.draws import SeenItems, integers, negatives
@@ -105,7 +106,15 @@ def draw_candidates(
 
     Returns:
         The candidates proper, and the probes when asked for.
+
+    Raises:
+        ConfigError: when `near` candidates are asked for without a `screen`.
     """
+    if settings.near and screen is None:
+        raise ConfigError(
+            "`near` candidates need a `screen`, a teacher that picks them; set "
+            f"`near` to 0 to do without. Received: near={settings.near}, screen=None"
+        )
     users = np.arange(1, split.store.n_users + 1)
     events = split.train_events
     seen = SeenItems(events.row_of_value(), events.values, split.store.n_items)

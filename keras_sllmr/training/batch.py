@@ -19,24 +19,18 @@ LABELLED, GUIDANCE, PROBES = "labelled", "guidance", "probes"
 
 
 def join_rows(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Features of labelled rows and of blocks as one batch of rows.
+    """Several dicts of the same features as one batch of rows.
 
     One pass of the backbone over all rows costs less than one a part.
-
-    Args:
-        parts: dicts of the same features; a part whose `item` is `[users, C]` is a
-            block and its two leading axes become one.
     """
-    flat = [_flattened(part) for part in parts]
-    if len(flat) == 1:
-        return flat[0]
-    return {name: tf.concat([part[name] for part in flat], 0) for name in flat[0]}
+    if len(parts) == 1:
+        return parts[0]
+    return {name: tf.concat([part[name] for part in parts], 0) for name in parts[0]}
 
 
-def _flattened(features: dict[str, Any]) -> dict[str, Any]:
-    if features["item"].shape.rank == 1:
-        return features
+def block_rows(block: dict[str, Any]) -> dict[str, Any]:
+    """A block's features as rows: its two leading axes become one."""
     return {
         name: tf.reshape(value, [-1, *value.shape[2:]])
-        for name, value in features.items()
+        for name, value in block["features"].items()
     }

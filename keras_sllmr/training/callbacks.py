@@ -1,6 +1,7 @@
 """Callbacks: validation AUC, the gate's weights by slice, and resumable training."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,17 @@ class SampledAUC(keras.callbacks.Callback):
         """Scores the rows."""
         from sklearn.metrics import roc_auc_score
 
-        scores = [self._scores(dataset) for dataset in self._datasets]
-        labels = np.repeat([1, 0], [len(part) for part in scores])
-        value = roc_auc_score(labels, np.concatenate(scores))
+        parts = [self._scores(dataset) for dataset in self._datasets]
+        labels = np.repeat([1, 0], [len(part) for part in parts])
+        scores = np.concatenate(parts)
+        finite = np.isfinite(scores).all()
         if logs is not None:
-            logs["val_auc_sampled"] = float(value)
+            logs["val_auc_sampled"] = (
+                float(roc_auc_score(labels, scores)) if finite else np.nan
+            )
 
     def _scores(self, dataset: Any) -> np.ndarray:
-        return np.concatenate(
-            [self._predict(batch).numpy()[:, 0] for batch in dataset]
-        )
+        return np.concatenate([self._predict(batch).numpy()[:, 0] for batch in dataset])
 
 
 class GateMonitor(keras.callbacks.Callback):
@@ -94,6 +96,7 @@ class ResumableTraining(keras.callbacks.Callback):
 
     Args:
         folder: working folder for checkpoints.
+        key: str. Names the run; checkpoints of another key are thrown away.
         monitor: str. Name of the log to maximise. Defaults to `"val_auc_sampled"`.
         patience: int. Epochs without a better one before it stops. Defaults to `2`.
         rows_per_epoch: int. For the logged `rows_per_second`.
@@ -103,6 +106,7 @@ class ResumableTraining(keras.callbacks.Callback):
         self,
         folder: str | Path,
         *,
+        key: str = "",
         monitor: str = "val_auc_sampled",
         patience: int = 2,
         rows_per_epoch: int = 0,
@@ -110,7 +114,7 @@ class ResumableTraining(keras.callbacks.Callback):
         super().__init__()
         if patience < 1:
             raise ConfigError(f"`patience` must be positive. Received: {patience=}")
-        self.folder = Path(folder)
+        self.folder, self.key = Path(folder), key
         self.monitor, self.patience = monitor, patience
         self.rows_per_epoch = rows_per_epoch
         #: the logs of each epoch done, as a list of dicts.
@@ -136,11 +140,15 @@ class ResumableTraining(keras.callbacks.Callback):
         """
         if not (self.folder / "progress.json").exists():
             return 0
-        self.epochs = read_json(self.folder / "progress.json")["epochs"]
+        progress = read_json(self.folder / "progress.json")
+        if progress["key"] != self.key:
+            shutil.rmtree(self.folder)
+            return 0
+        self.epochs = progress["epochs"]
         model.optimizer.build(model.trainable_variables)
         checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
         try:
-            checkpoint.restore(
+            checkpoint.read(
                 str(self.folder / f"epoch-{len(self.epochs)}")
             ).assert_existing_objects_matched()
         except (tf.errors.OpError, AssertionError) as error:
@@ -152,7 +160,11 @@ class ResumableTraining(keras.callbacks.Callback):
 
     def load_best(self, model: Any) -> None:
         """Loads the best epoch's weights."""
-        model.load_weights(str(self.folder / "best.weights.h5"))
+        model.load_weights(str(self._best_weights()))
+
+    def _best_weights(self) -> Path:
+        # A file an epoch: a run killed while it writes leaves the last best one whole.
+        return self.folder / f"best-{self.best_epoch}.weights.h5"
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the clock."""
@@ -180,12 +192,14 @@ class ResumableTraining(keras.callbacks.Callback):
         self.epochs.append({"epoch": number, **_finite(logs)})
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.best_epoch == number:
-            self.model.save_weights(str(self.folder / "best.weights.h5"))
+            self.model.save_weights(str(self._best_weights()))
         tf.train.Checkpoint(model=self.model, optimizer=self.model.optimizer).write(
             str(self.folder / f"epoch-{number}")
         )
-        write_json(self.folder / "progress.json", {"epochs": self.epochs})
-        for old in self.folder.glob(f"epoch-{number - 1}.*"):
+        progress = {"key": self.key, "epochs": self.epochs}
+        write_json(self.folder / "progress.json", progress)
+        best = set(self.folder.glob("best-*.weights.h5")) - {self._best_weights()}
+        for old in {*self.folder.glob(f"epoch-{number - 1}.*"), *best}:
             old.unlink()
         if self.finished:
             self.model.stop_training = True

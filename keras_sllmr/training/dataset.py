@@ -63,6 +63,7 @@ class TrainingData:
         seed: int = 0,
     ) -> None:
         self.split, self.tables, self.seed = split, tables, seed
+        self.scores = scores
         self.settings = settings = settings or BatchSettings()
         self.positives = min(settings.rows // 2, len(split.train))
         self.blocks: dict[str, tuple[GuidanceBlocks, int]] = {}
@@ -84,6 +85,14 @@ class TrainingData:
     def steps_per_epoch(self) -> int:
         """Full batches in an epoch."""
         return len(self.split.train) // self.positives
+
+    def coverage(self, epoch: int = 0) -> float:
+        """Share of an epoch's labelled rows that the score table has a score for."""
+        if self.scores is None:
+            return 0.0
+        plan = self.plan(epoch)
+        _, found = self.scores.lookup(plan["user"], plan["item"])
+        return float(found.mean())
 
     def plan(self, epoch: int) -> dict[str, np.ndarray]:
         """Row indices of an epoch's steps, each `[steps, ...]`."""
@@ -121,12 +130,12 @@ class TrainingData:
         plan = self.plan(first_epoch)
         names = list(plan)
 
+        def planned(epoch: np.ndarray) -> list[np.ndarray]:
+            return list(self.plan(int(epoch)).values())
+
         def epoch_plan(epoch: Any) -> Any:
             arrays = tf.numpy_function(
-                lambda e: [self.plan(int(e))[name] for name in names],
-                [epoch],
-                [tf.int64] * len(names),
-                stateful=False,
+                planned, [epoch], [tf.int64] * len(names), stateful=False
             )
             for name, array in zip(names, arrays, strict=True):
                 array.set_shape(plan[name].shape)

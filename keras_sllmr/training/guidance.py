@@ -35,9 +35,12 @@ class GuidanceBlocks:
 
     @property
     def pairs(self) -> int:
-        """How many ordered pairs of scored items there are."""
-        count = (self.items > 0).sum(1)
-        return int((count * (count - 1) // 2).sum())
+        """How many pairs of a row's items the scores order; a tie is none."""
+        scored = self.items > 0
+        return sum(
+            int(((self.scores > self.scores[:, [column]]) & scored)[below].sum())
+            for column, below in enumerate(scored.T)
+        )
 
     @classmethod
     def of(
@@ -94,8 +97,8 @@ class GuidanceBlocks:
         if not result.pairs:
             what = "probe" if probes else "candidate"
             raise DataError(
-                "Guidance needs users with at least two scored items. Received: "
-                f"{len(chosen)} {what} scores of {len(users)} users and no pair among "
-                "them. Score more candidates a user."
+                "Guidance needs users with two items that are scored differently. "
+                f"Received: {len(chosen)} {what} scores of {len(users)} users and no "
+                "such pair. Score more candidates a user, or with another teacher."
             )
         return result

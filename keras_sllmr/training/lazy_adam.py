@@ -3,6 +3,7 @@
 from typing import Any
 
 from keras_sllmr.compat import keras, tf
+from keras_sllmr.errors import ConfigError
 
 
 @keras.utils.register_keras_serializable("keras_sllmr")
@@ -15,7 +16,11 @@ class LazyAdam(keras.optimizers.Adam):
 
     Args:
         learning_rate: float or schedule. Defaults to `0.001`.
-        **kwargs: as for `keras.optimizers.Adam`; `amsgrad` is not supported.
+        **kwargs: as for `keras.optimizers.Adam`; `amsgrad` and `adaptive_epsilon` are
+            not supported.
+
+    Raises:
+        ConfigError: on an option that is not supported.
 
     Reference:
         Kingma and Ba, "Adam: A method for stochastic optimization", ICLR 2015.
@@ -24,6 +29,12 @@ class LazyAdam(keras.optimizers.Adam):
     def __init__(self, learning_rate: Any = 0.001, **kwargs: Any) -> None:
         kwargs.setdefault("name", "LazyAdam")
         kwargs.setdefault("jit_compile", False)
+        for name in ("amsgrad", "adaptive_epsilon"):
+            if kwargs.get(name):
+                raise ConfigError(
+                    f"`{name}` must be left off with LazyAdam. Received: {name}="
+                    f"{kwargs[name]}"
+                )
         super().__init__(learning_rate=learning_rate, **kwargs)
 
     def update_step(self, gradient: Any, variable: Any) -> None:

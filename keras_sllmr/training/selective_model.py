@@ -7,7 +7,13 @@ from keras_sllmr.errors import ConfigError
 from keras_sllmr.layers.gate import Gate
 from keras_sllmr.losses.agreement import agreement_loss
 from keras_sllmr.losses.pairwise_hinge import PairwiseHinge, score_gaps
-from keras_sllmr.training.batch import GUIDANCE, LABELLED, PROBES, join_rows
+from keras_sllmr.training.batch import (
+    GUIDANCE,
+    LABELLED,
+    PROBES,
+    block_rows,
+    join_rows,
+)
 from keras_sllmr.training.uncertainty import entropy
 
 
@@ -72,7 +78,9 @@ class SelectiveModel(keras.Model):
     @property
     def metrics(self) -> list[Any]:
         """Loss parts and the compiled metrics, reset at each epoch."""
-        return [*self._trackers.values(), *super().metrics]
+        # Keras collects the trackers a second time, and a loss of its own.
+        others = [m for m in super().metrics if m.name not in self._trackers]
+        return [*self._trackers.values(), *others]
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The backbone's logits of the labelled rows."""
@@ -85,7 +93,7 @@ class SelectiveModel(keras.Model):
         blocks = [x[name] for name in (GUIDANCE, PROBES) if name in x]
         rows = x.get(LABELLED, x)
         with tf.GradientTape() as tape:
-            features = join_rows([rows, *(block["features"] for block in blocks)])
+            features = join_rows([rows, *map(block_rows, blocks)])
             logits = self.backbone(features, training=True)
             count = tf.shape(y)[0]
             y_pred = logits[:count]
@@ -100,7 +108,7 @@ class SelectiveModel(keras.Model):
             zip(gradients, self.trainable_variables, strict=True)
         )
         for name, value in {"loss": loss, "base_loss": base, **parts}.items():
-            self._trackers[name].update_state(value)
+            self._trackers[name].update_state(value, count)
         return self.compute_metrics(rows, y, y_pred, sample_weight)
 
     def test_step(self, data: Any) -> dict[str, Any]:
@@ -108,14 +116,14 @@ class SelectiveModel(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         y_pred = self(x, training=False)
         loss = self.compute_loss(x, y, y_pred, sample_weight)
-        self._trackers["loss"].update_state(loss)
+        self._trackers["loss"].update_state(loss, tf.shape(y)[0])
         names = {tracker.name for tracker in self._trackers.values()} - {"loss"}
         results = self.compute_metrics(x, y, y_pred, sample_weight)
         return {name: value for name, value in results.items() if name not in names}
 
     def pair_weights(self, block: dict[str, Any]) -> tuple[Any, Any]:
         """α and the LLM's score gaps of a guidance block's pairs, `[users, C, C]`."""
-        logits = self.backbone(join_rows([block["features"]]), training=False)
+        logits = self.backbone(block_rows(block), training=False)
         logits = tf.reshape(logits, tf.shape(block["score"]))
         gaps = score_gaps(block["score"], block["valid"])
         return self.gate(self._signals(block, logits), gaps), gaps

@@ -36,13 +36,15 @@ class SelectiveSettings(Settings):
         weight: float. λ.
         margin: float. m of the hinge, on the scale of the logits.
         gate_objective: str. `agreement`, `joint` or `fixed`; see `layers.Gate`.
-        signals: names of the gate's signals.
+        signals: names of the gate's signals, of `cold`, `tail` and `uncertainty`.
     """
 
     weight: float = Field(0.1, ge=0)
     margin: float = Field(0.5, gt=0)
     gate_objective: Literal["agreement", "joint", "fixed"] = "agreement"
-    signals: tuple[str, ...] = SIGNALS
+    signals: tuple[Literal["cold", "tail", "uncertainty"], ...] = Field(
+        SIGNALS, min_length=1
+    )
 
 
 class TrainSettings(Settings):

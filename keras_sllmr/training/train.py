@@ -4,15 +4,16 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.backbones.registry import build_backbone
 from keras_sllmr.compat import keras, tf
-from keras_sllmr.errors import StoreError
+from keras_sllmr.errors import ConfigError, StoreError
 from keras_sllmr.io.atomic import replace_folder
+from keras_sllmr.io.hashing import fingerprint
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.layers.gate import Gate
 from keras_sllmr.losses.pairwise_hinge import PairwiseHinge
@@ -97,9 +98,15 @@ def train(
             e.g. a progress bar.
 
     Raises:
+        ConfigError: on an unknown method.
         StoreError: when a needed table is missing, or another job writes `path`.
     """
     path, settings = Path(path), settings or TrainSettings()
+    if method not in get_args(Method):
+        raise ConfigError(
+            f"`method` must be one of {', '.join(get_args(Method))}. "
+            f"Received: method={method!r}"
+        )
     if method == "sllmr" and scores is None:
         raise StoreError("The method 'sllmr' needs a score table. Run `sllmr score`.")
     if settings.backbone.text and text is None:
@@ -112,7 +119,8 @@ def train(
         history_length=settings.backbone.history_length,
         user_id=settings.backbone.user_id,
     )
-    vectors = text.vectors if text is not None and settings.backbone.text else None
+    used_text = text if settings.backbone.text else None
+    vectors = used_text.vectors if used_text is not None else None
     model = build_model(method, spec, settings, vectors)
     tables = FeatureTables(split, spec)
     data = TrainingData(
@@ -124,8 +132,16 @@ def train(
     )
     work = path.with_name(f"{path.name}.checkpoint")
     with exclusive(path):
+        parent = {
+            "store": split.store.fingerprint,
+            "scores": data.scores and data.scores.manifest["fingerprint"],
+            "text": used_text and used_text.manifest["fingerprint"],
+        }
+        # Training longer goes on from a checkpoint; other settings start anew.
+        how = settings.model_dump(mode="json", exclude={"epochs", "patience"})
         resumable = ResumableTraining(
             work,
+            key=fingerprint([method, parent, how]),
             patience=settings.patience,
             rows_per_epoch=data.steps_per_epoch * data.positives * 2,
         )
@@ -147,15 +163,7 @@ def train(
                 folder,
                 kind="model",
                 schema_version=MODEL_VERSION,
-                parent={
-                    "store": split.store.fingerprint,
-                    "scores": scores.manifest["fingerprint"]
-                    if data.blocks and scores
-                    else None,
-                    "text": text.manifest["fingerprint"]
-                    if vectors is not None and text
-                    else None,
-                },
+                parent=parent,
                 settings={
                     "method": method,
                     "features": spec.to_dict(),
@@ -169,6 +177,7 @@ def train(
                         np.median([e["rows_per_second"] for e in resumable.epochs])
                     ),
                     "pairs_per_batch": _pairs_per_batch(resumable.epochs),
+                    "labelled_rows_with_a_score": data.coverage(),
                 },
             )
         shutil.rmtree(work, ignore_errors=True)

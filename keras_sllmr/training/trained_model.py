@@ -7,7 +7,7 @@ from typing import Any
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.compat import keras
 from keras_sllmr.errors import StoreError
-from keras_sllmr.store.manifest import read_manifest
+from keras_sllmr.store.manifest import read_manifest, verify_files
 
 # Their registration as serialisable is what lets a saved model be loaded.
 from keras_sllmr.training import selective_model  # noqa: F401
@@ -30,11 +30,12 @@ class TrainedModel:
         self.manifest = read_manifest(
             self.path, kind="model", schema_version=MODEL_VERSION
         )
+        verify_files(self.path, self.manifest)
         try:
             self.model = keras.models.load_model(
                 self.path / "model.keras", compile=False
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{self.path / 'model.keras'} cannot be loaded: {error}. Train it again."
             ) from error

@@ -329,6 +329,29 @@ def test_rows_that_depend_on_each_other_are_refused(side):
         scorer.score({"user": np.arange(5.0)})
 
 
+class FixedBatch(layers.Layer):
+    def call(self, x):
+        return x + tf.ones([7, 1])
+
+
+class NotRows(layers.Layer):
+    def call(self, x):
+        return tf.matmul(tf.reshape(x, [1, -1]), tf.ones([7, 1]))
+
+
+@pytest.mark.parametrize("layer", [FixedBatch, NotRows])
+def test_a_fixed_number_of_rows_is_refused(layer):
+    inputs = {name: keras.Input([1], name=name) for name in ("user", "item")}
+    both = layers.Multiply()(list(inputs.values()))
+    model = keras.Model(inputs, layer()(both))
+    scorer = GridScorer(model, item_inputs=["item"])
+    scorer.set_items({"item": np.arange(7.0)})
+    with pytest.raises(
+        ConfigError, match="own row only.*Received: (Incompatible shapes|Matrix size)"
+    ):
+        scorer.score({"user": np.arange(5.0)})
+
+
 def test_shapes_that_do_not_fit_pairs_are_refused():
     user, item = keras.Input([1], name="user"), keras.Input([1], name="item")
     counted = tf.reshape(layers.Concatenate()([user, item]), [tf.shape(user)[0], 2])
@@ -410,7 +433,7 @@ def test_bad_features(deepfm):
         scorer.set_items({name: x[:0] for name, x in items.items()})
     with pytest.raises(DataError, match=r"shape \[rows, 3\]. Received: \[53, 2\]"):
         scorer.set_items({**items, "item_attributes": np.zeros((53, 2))})
-    with pytest.raises(DataError, match="beyond its table"):
+    with pytest.raises(DataError, match=r"item features.*indices\[52,0\] = 54"):
         scorer.set_items({**items, "item": items["item"] + 1})
     scorer.set_items(items)
     assert scorer.n_items == N_ITEMS
@@ -418,5 +441,5 @@ def test_bad_features(deepfm):
         scorer.score({name: x for name, x in users.items() if name != "user"})
     with pytest.raises(DataError, match=r"'history'.*Received: \[\]"):
         scorer.score({**users, "history": 0})
-    with pytest.raises(DataError, match="beyond its table"):
+    with pytest.raises(DataError, match="beyond its table.*= 10 is not in"):
         scorer.score({**users, "user": users["user"] + 1})

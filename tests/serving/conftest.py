@@ -14,7 +14,7 @@ from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.raw import RawData
 
 # Ids of every kind that a text file could spoil; "\ufeff" would pass for its BOM.
-_ITEMS = [" d ", '"h"', "a", "b\tc", "e,f", "g" * 300, "é", "i\u2028j", "\ufeffk"]
+_ITEMS = [" d ", '"h"', "a", "b\tc", "e,f", "g" * 300, "é", "ì\u2028j", "\ufeffk"]
 
 
 class Exported(NamedTuple):

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_sllmr.errors import ConfigError
+
 
 class EncoderTeacher:
     r"""Soft maximum of the cosine between candidate and history texts.
@@ -14,8 +16,11 @@ class EncoderTeacher:
         vectors: float32 `[n_items + 1, d]`. Unit text vectors; a zero row is "no text".
         model: str. The encoder's name.
         text_hash: str. Hash of the texts and of how they were rendered.
-        temperature: float. τ. Defaults to `0.1`.
+        temperature: float > 0. τ. Defaults to `0.1`.
         name: str. Defaults to `"encoder"`.
+
+    Raises:
+        ConfigError: if `temperature` is not positive.
     """
 
     def __init__(
@@ -27,6 +32,10 @@ class EncoderTeacher:
         temperature: float = 0.1,
         name: str = "encoder",
     ) -> None:
+        if not temperature > 0:
+            raise ConfigError(
+                f"`temperature` must be positive. Received: temperature={temperature}"
+            )
         self.vectors = np.asarray(vectors, np.float32)
         self.known = np.abs(self.vectors).sum(1) > 0
         self.model, self.text_hash = model, text_hash
@@ -52,8 +61,9 @@ class EncoderTeacher:
         )
         shown = self.known[histories][:, :, None]
         count = shown.sum(1)
-        weights = np.where(shown, np.exp(cosine / self.temperature), 0)
+        # Less the cosines' bound of 1, as a low temperature would overflow exp.
+        weights = np.where(shown, np.exp((cosine - 1) / self.temperature), 0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            scores = self.temperature * np.log(weights.sum(1) / count)
+            scores = 1 + self.temperature * np.log(weights.sum(1) / count)
         answered = self.known[candidates] & (count > 0)
         return np.where(answered, scores, np.nan).astype(np.float32)

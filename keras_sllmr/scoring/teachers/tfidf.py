@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from keras_sllmr.errors import DataError
 from keras_sllmr.io.hashing import fingerprint
 
 _BLOCK = 200_000
@@ -18,6 +19,9 @@ class TfidfTeacher:
     Args:
         texts: str `[n_items + 1]`. Item texts; an empty text is "no text".
         name: str. Defaults to `"tfidf"`.
+
+    Raises:
+        DataError: when no text has a word.
     """
 
     def __init__(self, texts: np.ndarray, *, name: str = "tfidf") -> None:
@@ -26,7 +30,13 @@ class TfidfTeacher:
         vectorizer = TfidfVectorizer(
             token_pattern=r"(?u)\b\w+\b", sublinear_tf=True, dtype=np.float32
         )
-        self.vectors = vectorizer.fit_transform(texts)
+        try:
+            self.vectors = vectorizer.fit_transform(texts)
+        except ValueError as error:
+            raise DataError(
+                f"TF-IDF needs item texts with words. Received: {len(texts)} texts, "
+                "all of them without. Import the items with their texts."
+            ) from error
         self.known = np.diff(self.vectors.indptr) > 0
 
     def describe(self) -> dict[str, Any]:

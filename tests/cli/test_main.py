@@ -1,0 +1,153 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from keras_sllmr.cli.main import app, main
+from keras_sllmr.store.feature_store import FeatureStore
+from keras_sllmr.store.text_vectors import TextVectors
+
+COMMANDS = "import stats encode score train evaluate export doctor run".split()
+
+
+def sllmr(*arguments, monkeypatch, capsys):
+    """Runs `sllmr` in this process: exit code, standard output, standard error."""
+    monkeypatch.setattr(sys, "argv", ["sllmr", *map(str, arguments)])
+    code = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture
+def run_sllmr(monkeypatch, capsys):
+    return lambda *arguments: sllmr(*arguments, monkeypatch=monkeypatch, capsys=capsys)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, source):
+    from keras_sllmr.store.importers import read_tables
+
+    path = tmp_path_factory.mktemp("stores") / "small"
+    return FeatureStore.create(path, read_tables(source)).path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_reads_well(command):
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_help_does_not_import_tensorflow():
+    code = (
+        "import sys; from typer.testing import CliRunner;"
+        "from keras_sllmr.cli.main import app;"
+        "CliRunner().invoke(app, ['run', '--help']);"
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_import_and_stats(run_sllmr, tmp_path, source):
+    code, out, _ = run_sllmr("import", source, "--store", tmp_path / "s", "--json")
+    assert code == 0
+    assert json.loads(out)["user_history"] == 80
+    code, out, _ = run_sllmr("stats", tmp_path / "s", "--json")
+    counts = json.loads(out)
+    assert list(counts) == [
+        "users",
+        "items",
+        "interactions",
+        "train_rows",
+        "cold_rows",
+        "tail_items",
+    ]
+    assert counts["users"] == 80
+    assert counts["train_rows"] == 2 * (counts["interactions"] - 3 * 80)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["stats", "nowhere"], 4, "No store at nowhere"),
+        (["import", "nowhere", "--store", "s"], 3, "nowhere"),
+        (["import", "--store", "s"], 2, "needs a path"),
+        (["import", "a", "b", "--store", "s", "--format", "movielens"], 2, "second"),
+        (["run", "nowhere.yaml"], 2, "No such configuration"),
+        (["train", "magic", "s", "--to", "m"], 2, "magic"),
+    ],
+)
+def test_errors_are_one_line_and_a_code(run_sllmr, arguments, code, said):
+    found, out, err = run_sllmr(*arguments)
+    assert found == code
+    assert out == ""
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_wrong_column_names_those_there_are(run_sllmr, tmp_path, source):
+    store = tmp_path / "s"
+    code, _, err = run_sllmr("import", source, "--store", store, "--user", "who")
+    assert code == 3
+    assert "who" in err
+    assert "user_id" in err
+    assert not store.exists()
+
+
+def test_doctor(run_sllmr):
+    code, out, _ = run_sllmr("doctor", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["keras mode"].startswith("Keras 2")
+    assert report["problems"] == []
+
+
+def test_train_evaluate_export(run_sllmr, tmp_path, store):
+    opened = FeatureStore(store)
+    vectors = np.random.default_rng(0).normal(size=(opened.n_items + 1, 16))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    TextVectors.create(tmp_path / "text", opened, vectors, encoder="random")
+    scored = run_sllmr(
+        "score", store, "--text", tmp_path / "text", "--to", tmp_path / "sc", "--json"
+    )
+    assert scored[0] == 0
+    assert json.loads(scored[1])["reliability"]["pairs"] > 0
+
+    for method in ("none", "sllmr"):
+        code, out, _ = run_sllmr(
+            *("train", method, store, "--to", tmp_path / method, "--json"),
+            *("--scores", tmp_path / "sc", "--epochs", 1),
+        )
+        assert code == 0
+        assert json.loads(out)["best_epoch"] == 1
+    code, out, _ = run_sllmr(
+        *("evaluate", store, tmp_path / "none", tmp_path / "sllmr", "--json"),
+        *("--to", tmp_path / "eval"),
+    )
+    metrics = json.loads(out)
+    assert code == 0
+    assert metrics == json.loads((tmp_path / "eval" / "metrics.json").read_text())
+    assert set(metrics["methods"]) == {"none", "sllmr"}
+    assert {d["baseline"] for d in metrics["differences"]} == {"none"}
+
+    export = ("export", store, tmp_path / "sllmr", "--name", "m", "--to", tmp_path)
+    code, out, _ = run_sllmr(*export, "--json")
+    assert code == 0
+    assert json.loads(out)["max_abs_diff"] < 1e-5
+    assert (tmp_path / "m" / "1" / "saved_model.pb").exists()
+    code, _, err = run_sllmr(*export, "--version", 1)
+    assert code == 4
+    assert "1" in err
+
+
+def test_sllmr_without_scores_is_refused(run_sllmr, tmp_path, store):
+    code, _, err = run_sllmr("train", "sllmr", store, "--to", tmp_path / "m")
+    assert code == 4
+    assert "score table" in err
