@@ -70,6 +70,8 @@ class _Run:
         self._import()
         self.store = FeatureStore(self.folder / "store")
         self.split = LeaveOneOut(self.store)
+        # Made before the long stages: an empty slice is an error, better told early.
+        self.rows = TestRows(self.split, self.evaluate)
         self._encode()
         self.text = TextVectors(self.folder / "text", self.store)
         self._score()
@@ -151,7 +153,6 @@ class _Run:
         )
 
     def _evaluate(self) -> dict[str, Any]:
-        self.rows = TestRows(self.split, self.evaluate)
         values: dict[str, Any] = {}
         for method in self.config.methods:
             trained = TrainedModel(self.folder / "models" / method)

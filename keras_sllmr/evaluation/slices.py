@@ -154,8 +154,9 @@ def tail_rows(items: Any, tail: Any) -> np.ndarray:
 def _require_rows(mask: np.ndarray, name: str, rule: str) -> None:
     if not mask.any():
         raise DataError(
-            f"The slice {name!r} must not be empty; change its threshold or leave it "
-            f"out. Received: none of {len(mask)} rows obeys its rule ({rule})"
+            f"The slice {name!r} must not be empty; change its threshold "
+            f"(cold_max_train or tail_share). Received: none of {len(mask)} rows obeys "
+            f"its rule ({rule})"
         )
 
 

@@ -103,14 +103,14 @@ def read_shards(
         batches = list(dataset)
     except tf.errors.OpError as error:
         raise StoreError(
-            f"A TFRecord file in {folder} is truncated or damaged: "
+            f"A TFRecord file in {folder} is truncated, damaged or unreadable: "
             f"{str(error.message).splitlines()[0]}. Write it again from its source."
         ) from error
     found = sum(int(next(iter(batch.values())).shape[0]) for batch in batches)
     if found != count:
         raise StoreError(
             f"{folder} should hold {count} records. Received: {found}. A shard is "
-            "missing; write it again from its source."
+            "missing or cut short; write it again from its source."
         )
     return {
         name: _concatenated([batch[name] for batch in batches], feature)

@@ -50,6 +50,8 @@ class Gate(keras.layers.Layer):
         initial_slope: float = 3.0,
         **kwargs: Any,
     ) -> None:
+        # A handful of weights whose small steps half precision would lose.
+        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         if objective not in OBJECTIVES:
             raise ConfigError(

@@ -63,7 +63,7 @@ class SeenItems:
         return np.asarray(users, np.int64) * (self.n_items + 1) + items
 
     def __call__(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Boolean array: has the user interacted with the item?"""
+        """Whether each user has interacted with the item, boolean array."""
         keys = self._key(users, items)
         if not len(self._keys):
             return np.zeros(keys.shape, bool)

@@ -12,7 +12,12 @@ from keras_sllmr.errors import StoreError
 from keras_sllmr.io.atomic import replace_folder
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.io.tfrecord import example, read_shards, write_shards
-from keras_sllmr.store.manifest import read_manifest, verify_files, write_manifest
+from keras_sllmr.store.manifest import (
+    read_manifest,
+    require_replaceable,
+    verify_files,
+    write_manifest,
+)
 from keras_sllmr.store.ragged import Ragged
 from keras_sllmr.store.raw import RawData
 from keras_sllmr.store.schema import SCHEMA_VERSION, parsing_spec, write_schema
@@ -70,7 +75,7 @@ class FeatureStore:
         return read_shards(
             self.path / "views" / view,
             parsing_spec(self.path / _SCHEMA_FILE, view),
-            count=self.manifest["counts"][view],
+            count=self.manifest["counts"].get(view),
         )
 
     @property
@@ -112,14 +117,10 @@ class FeatureStore:
             raw: cleaned interactions and items.
 
         Raises:
-            StoreError: when another job writes the same store, or the disk is full.
+            StoreError: when something other than a store is there, another job writes
+                it, or the disk is full.
         """
-        path = Path(path)
-        if path.exists() and not (path / "manifest.json").exists():
-            raise StoreError(
-                f"{path} exists and is not a store, so it is not replaced. Choose "
-                "another folder."
-            )
+        require_replaceable(path, kind="store")
         with exclusive(path), replace_folder(path) as folder:
             _write(folder, raw)
         return cls(path)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_sllmr.errors import DataError
 from keras_sllmr.store.ragged import Ragged
 
 
@@ -21,6 +22,9 @@ def history_before(
     Returns:
         int32 `[rows, length]`.
 
+    Raises:
+        DataError: when a position is negative or beyond the user's last event.
+
     Example:
         >>> events = Ragged.from_rows([[], [5, 6, 7]])
         >>> history_before(events, np.array([1, 1]), np.array([2, 0]), length=3)
@@ -28,6 +32,13 @@ def history_before(
                [0, 0, 0]], dtype=int32)
     """
     users, positions = np.asarray(users), np.asarray(positions)
+    outside = (positions < 0) | (positions > events.lengths[users])
+    if outside.any():
+        raise DataError(
+            "A position must be from 0 to the number of the user's events. Received: "
+            f"{positions[outside][0]} for a user with "
+            f"{events.lengths[users][outside][0]} events."
+        )
     position = positions[:, None] - length + np.arange(length)
     index = events.offsets[users][:, None] + np.maximum(position, 0)
     if not len(events.values):

@@ -11,6 +11,7 @@ from keras_sllmr.io.atomic import read_json, write_json
 from keras_sllmr.io.hashing import file_sha256, fingerprint
 
 FILE_NAME = "manifest.json"
+_PARTS = ("counts", "settings", "parent", "files")
 
 
 def write_manifest(
@@ -67,7 +68,7 @@ def read_manifest(
     """Reads and checks a manifest.
 
     Raises:
-        StoreError: when there is none, or it is of another kind or version.
+        StoreError: when there is none, or it is damaged, or of another kind or version.
     """
     folder = Path(folder)
     if not (folder / FILE_NAME).exists():
@@ -75,10 +76,9 @@ def read_manifest(
             f"{folder} is not a {kind.replace('_', ' ')}: it has no {FILE_NAME}."
         )
     manifest = read_json(folder / FILE_NAME)
-    if manifest.get("kind") != kind:
-        raise StoreError(
-            f"{folder} should be a {kind}. Received: a {manifest.get('kind')}."
-        )
+    found = _kind(manifest)
+    if found != kind:
+        raise StoreError(f"{folder} should be a {kind}. Received: a {found}.")
     if manifest.get("schema_version") != schema_version:
         raise StoreError(
             f"{folder} has schema version {manifest.get('schema_version')}, and this "
@@ -86,14 +86,48 @@ def read_manifest(
             f"{schema_version}. Make it again, or use the release that made it "
             f"({manifest.get('code_version')})."
         )
+    lacking = [part for part in _PARTS if not isinstance(manifest.get(part), dict)]
+    if lacking or "fingerprint" not in manifest:
+        raise StoreError(
+            f"{folder / FILE_NAME} is damaged: it lacks {lacking or ['fingerprint']}. "
+            "Make it again from its source."
+        )
     return manifest
+
+
+def require_replaceable(path: str | os.PathLike[str], *, kind: str) -> None:
+    """Refuses to write over what the user may not want to lose.
+
+    Args:
+        path: where an artefact is to go: nothing, an empty folder or an older one.
+        kind: of the artefact.
+
+    Raises:
+        StoreError: when anything else is there.
+    """
+    path = Path(path)
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    try:
+        found = _kind(read_json(path / FILE_NAME))
+    except StoreError:
+        found = None
+    if found != kind:
+        raise StoreError(
+            f"{path} exists and is not a {kind.replace('_', ' ')}, so it is not "
+            "replaced. Choose another folder, or remove it first."
+        )
+
+
+def _kind(manifest: Any) -> Any:
+    return manifest.get("kind") if isinstance(manifest, dict) else None
 
 
 def verify_files(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> None:
     """Checks that every file is there and has the hash that the manifest says.
 
     Raises:
-        StoreError: naming the first file that differs.
+        StoreError: naming the first file that differs, the manifest included.
     """
     for name, sha256 in manifest["files"].items():
         path = Path(folder) / name
@@ -104,3 +138,9 @@ def verify_files(folder: str | os.PathLike[str], manifest: dict[str, Any]) -> No
                 f"{path} is not what was written: its hash differs from the "
                 "manifest's. Make it again from its source."
             )
+    content = [manifest[part] for part in ("kind", "schema_version", "files")]
+    if fingerprint(content) != manifest["fingerprint"]:
+        raise StoreError(
+            f"{Path(folder) / FILE_NAME} is not what was written: its fingerprint is "
+            "not that of its files. Make it again from its source."
+        )

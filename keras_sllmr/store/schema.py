@@ -66,18 +66,26 @@ def parsing_spec(path: str | os.PathLike[str], view: str) -> dict[str, Any]:
         )
     except FileNotFoundError as error:
         raise StoreError(f"No schema at {path}. Is this a store?") from error
-    except text_format.ParseError as error:
+    except (text_format.ParseError, UnicodeDecodeError) as error:
         raise StoreError(f"{path} is not a valid schema: {error}") from error
-    spec = {}
-    for feature in schema.feature:
-        if view not in feature.in_environment:
-            continue
-        dtype = _DTYPES[schema_pb2.FeatureType.Name(feature.type)]
-        spec[feature.name] = (
-            tf.io.FixedLenFeature([], dtype)
-            if feature.HasField("shape")
-            else tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64)
+    columns = {
+        feature.name: (
+            schema_pb2.FeatureType.Name(feature.type),
+            "one" if feature.HasField("shape") else "many",
         )
-    if not spec:
+        for feature in schema.feature
+        if view in feature.in_environment
+    }
+    if not columns:
         raise StoreError(f"{path} has no view named {view!r}.")
-    return spec
+    if columns != VIEWS.get(view):
+        raise StoreError(
+            f"{path} does not describe the view {view!r} as it was written. Received: "
+            f"{columns}. Make it again from its source."
+        )
+    return {
+        name: tf.io.FixedLenFeature([], _DTYPES[kind])
+        if valency == "one"
+        else tf.io.RaggedFeature(_DTYPES[kind], row_splits_dtype=tf.int64)
+        for name, (kind, valency) in columns.items()
+    }

@@ -14,12 +14,23 @@ from keras_sllmr.io.atomic import replace_folder
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.io.tfrecord import example, read_shards, write_shards
 from keras_sllmr.store.feature_store import FeatureStore
-from keras_sllmr.store.manifest import read_manifest, write_manifest
+from keras_sllmr.store.manifest import (
+    read_manifest,
+    require_replaceable,
+    write_manifest,
+)
 from keras_sllmr.store.schema import parsing_spec, write_schema
 
 SCORE_VERSION = 1
 UNKNOWN, NEGATIVE, POSITIVE = -1, 0, 1
 _COLUMNS = ("user", "item", "score", "origin", "position", "label")
+_TYPES = {
+    "user": np.int64,
+    "item": np.int64,
+    "score": np.float64,
+    "position": np.int64,
+    "label": np.int64,
+}
 
 
 class ScoreTable:
@@ -42,7 +53,7 @@ class ScoreTable:
         self.manifest = read_manifest(
             self.path, kind="llm_score", schema_version=SCORE_VERSION
         )
-        made_for = self.manifest["parent"]["store"]
+        made_for = str(self.manifest["parent"].get("store"))
         if made_for != store.fingerprint:
             raise StoreError(
                 f"{self.path} was scored for the store {made_for[:12]}. Received: the "
@@ -51,7 +62,7 @@ class ScoreTable:
         columns = read_shards(
             self.path / "views" / "llm_score",
             parsing_spec(self.path / "schema.pbtxt", "llm_score"),
-            count=self.manifest["counts"]["llm_score"],
+            count=self.manifest["counts"].get("llm_score"),
         )
         users = _indices(columns["user_id"], store.user_ids)
         items = _indices(columns["item_id"], store.item_ids)
@@ -64,7 +75,7 @@ class ScoreTable:
         #: int64 `[pairs]`: 1 hidden training positive, 0 its sampled negative, −1 unknown.
         self.labels = columns["label"][order]
         #: str `[pairs]`: why the pair was scored.
-        self.origins = columns["origin"][order].astype(str)
+        self.origins = np.array(_decoded(columns["origin"][order]), dtype=str)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -93,11 +104,14 @@ class ScoreTable:
         Returns:
             Scores (float32, 0 where missing) and a boolean mask of those found.
         """
+        users, items = np.asarray(users), np.asarray(items)
         keys = self._key(users, items)
         if not len(self):
             return np.zeros(keys.shape, np.float32), np.zeros(keys.shape, bool)
         place = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
-        found = self._keys[place] == keys
+        # An item beyond the catalogue would share its key with another user's item.
+        inside = (items >= 0) & (items <= self.store.n_items)
+        found = (self._keys[place] == keys) & inside
         return np.where(found, self.scores[place], 0).astype(np.float32), found
 
     @classmethod
@@ -118,31 +132,23 @@ class ScoreTable:
             path: the table's folder.
             store: the feature store.
             rows: columns `user`, `item` (indices), `score` in [0, 1], `origin` (str),
-                `position` and `label`. Rows whose score is NaN are missing: they are
-                counted and left out.
+                `position` (up to the number of the user's events) and `label` (−1, 0
+                or 1). Rows whose score is NaN are missing: they are counted and left
+                out.
             teacher: name, model and prompt hash.
             settings: everything else that shaped the scores.
             cost: requests, tokens, price.
             shard_size: int. Records a shard.
 
         Raises:
-            DataError: on duplicate pairs or scores outside [0, 1].
+            DataError: on duplicate pairs or values out of their range.
+            StoreError: when something other than a score table is there, another job
+                writes it, or the disk is full.
         """
-        missing = int(rows["score"].isna().sum())
-        rows = rows[rows["score"].notna()].sort_values(["user", "item"])
-        if rows.duplicated(["user", "item"]).any():
-            raise DataError(
-                "A score table holds one score a (user, item). Received: "
-                f"{int(rows.duplicated(['user', 'item']).sum())} duplicates."
-            )
-        if len(rows) and not rows["score"].between(0, 1).all():
-            raise DataError(
-                "LLM scores must be in [0, 1]. Received: "
-                f"{rows['score'].min()} to {rows['score'].max()}."
-            )
+        scored, missing = _checked(rows, store)
 
         def records() -> Iterator[bytes]:
-            columns = [rows[name].tolist() for name in _COLUMNS]
+            columns = [scored[name].tolist() for name in _COLUMNS]
             for user, item, *values in zip(*columns, strict=True):
                 yield example(
                     user_id=store.user_ids[user],
@@ -150,13 +156,13 @@ class ScoreTable:
                     **dict(zip(_COLUMNS[2:], values, strict=True)),
                 )
 
-        path = Path(path)
+        require_replaceable(path, kind="llm_score")
         with exclusive(path), replace_folder(path) as folder:
             write_schema(folder / "schema.pbtxt")
             write_shards(
                 folder / "views" / "llm_score",
                 records(),
-                count=len(rows),
+                count=len(scored),
                 shard_size=shard_size,
             )
             write_manifest(
@@ -165,15 +171,69 @@ class ScoreTable:
                 schema_version=SCORE_VERSION,
                 parent={"store": store.fingerprint},
                 settings=settings,
-                counts={"llm_score": len(rows), "missing": missing},
+                counts={"llm_score": len(scored), "missing": missing},
                 teacher=teacher,
                 cost=cost,
             )
         return cls(path, store)
 
 
+def _checked(rows: pd.DataFrame, store: FeatureStore) -> tuple[pd.DataFrame, int]:
+    """The scored rows by user and item, and how many have no score."""
+    lacking = [name for name in _COLUMNS if name not in rows]
+    if lacking:
+        raise DataError(
+            f"Scores need the columns {list(_COLUMNS)}. Received: {list(rows.columns)}, "
+            f"without {lacking}."
+        )
+    scored = rows[rows["score"].notna()]
+    _require_range(scored["score"], 0, 1, "LLM scores must be in [0, 1].")
+    for name, low, high in (
+        ("user", 1, store.n_users),
+        ("item", 1, store.n_items),
+        ("position", 0, int(store.events.lengths.max())),
+        ("label", UNKNOWN, POSITIVE),
+    ):
+        rule = f"`{name}` of a score must be a whole number from {low} to {high}."
+        _require_range(scored[name], low, high, rule, whole=True)
+    scored = scored.astype(_TYPES).assign(origin=scored["origin"].map(str))
+    scored = scored.sort_values(["user", "item"])
+    _require_range(
+        scored["position"],
+        0,
+        store.events.lengths[scored["user"]],
+        "`position` of a score must be at most the number of the user's events.",
+    )
+    twice = int(scored.duplicated(["user", "item"]).sum())
+    if twice:
+        raise DataError(
+            f"A score table holds one score a (user, item). Received: {twice} duplicates."
+        )
+    return scored, len(rows) - len(scored)
+
+
+def _require_range(
+    column: pd.Series,
+    low: int,
+    high: int | np.ndarray,
+    rule: str,
+    *,
+    whole: bool = False,
+) -> None:
+    values = column.to_numpy(np.float64)
+    bad = ~((values >= low) & (values <= high))
+    if whole:
+        bad |= values != np.floor(values)
+    if bad.any():
+        raise DataError(f"{rule} Received: {values[bad][0]:g} in {bad.sum()} rows.")
+
+
+def _decoded(values: np.ndarray) -> list[str]:
+    return [value.decode("utf-8") for value in values]
+
+
 def _indices(ids: np.ndarray, vocabulary: np.ndarray) -> np.ndarray:
-    text = [value.decode("utf-8") for value in ids]
+    text = _decoded(ids)
     found = pd.Index(vocabulary).get_indexer(pd.Index(text, dtype=object))
     if (found <= 0).any():
         unknown = text[int(np.argmax(found <= 0))]

@@ -10,7 +10,11 @@ from keras_sllmr.io.atomic import replace_folder
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.io.tfrecord import example, read_shards, write_shards
 from keras_sllmr.store.feature_store import FeatureStore
-from keras_sllmr.store.manifest import read_manifest, write_manifest
+from keras_sllmr.store.manifest import (
+    read_manifest,
+    require_replaceable,
+    write_manifest,
+)
 from keras_sllmr.store.schema import SCHEMA_VERSION, parsing_spec, write_schema
 
 
@@ -30,7 +34,7 @@ class TextVectors:
         self.manifest = read_manifest(
             self.path, kind="item_text", schema_version=SCHEMA_VERSION
         )
-        if self.manifest["parent"]["store"] != store.fingerprint:
+        if self.manifest["parent"].get("store") != store.fingerprint:
             raise StoreError(
                 f"{self.path} was encoded for another store than {store.path}. "
                 "Encode it again with `sllmr encode`."
@@ -40,10 +44,10 @@ class TextVectors:
             parsing_spec(self.path / "schema.pbtxt", "item_text"),
             count=store.n_items,
         )
-        flat, offsets = columns["vector"]
+        flat, _ = columns["vector"]
+        flat = flat.reshape(store.n_items, -1)
         #: float32 `[n_items + 1, t]`, unit length; a zero row is "no text".
-        self.vectors = np.zeros((store.n_items + 1, int(offsets[1])), np.float32)
-        self.vectors[1:] = flat.reshape(store.n_items, -1)
+        self.vectors = np.concatenate([np.zeros_like(flat[:1]), flat])
 
     @property
     def encoder(self) -> str:
@@ -69,14 +73,19 @@ class TextVectors:
 
         Raises:
             DataError: on another number of rows, or values that are not finite.
+            StoreError: when something other than text vectors is there, another job
+                writes it, or the disk is full.
         """
-        if vectors.shape[0] != store.n_items + 1 or not np.isfinite(vectors).all():
+        with np.errstate(over="ignore"):
+            vectors = np.asarray(vectors, np.float32)
+        rows, bad = store.n_items + 1, int((~np.isfinite(vectors)).sum())
+        if vectors.ndim != 2 or len(vectors) != rows or not vectors.shape[1] or bad:
             raise DataError(
                 "Text vectors must be finite and have a row an item and one for "
-                f"padding, {store.n_items + 1} rows. Received: {vectors.shape[0]} rows, "
-                f"{int((~np.isfinite(vectors)).sum())} values that are not finite."
+                f"padding: shape [{rows}, t]. Received: shape {list(vectors.shape)}, "
+                f"{bad} values that are not finite."
             )
-        path = Path(path)
+        require_replaceable(path, kind="item_text")
         with exclusive(path), replace_folder(path) as folder:
             write_schema(folder / "schema.pbtxt")
             write_shards(

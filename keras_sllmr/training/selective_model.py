@@ -94,7 +94,7 @@ class SelectiveModel(keras.Model):
         rows = x.get(LABELLED, x)
         with tf.GradientTape() as tape:
             features = join_rows([rows, *map(block_rows, blocks)])
-            logits = self.backbone(features, training=True)
+            logits = tf.cast(self.backbone(features, training=True), tf.float32)
             count = tf.shape(y)[0]
             y_pred = logits[:count]
             base = self.compute_loss(x, y, y_pred, sample_weight)
@@ -124,7 +124,7 @@ class SelectiveModel(keras.Model):
     def pair_weights(self, block: dict[str, Any]) -> tuple[Any, Any]:
         """α and the LLM's score gaps of a guidance block's pairs, `[users, C, C]`."""
         logits = self.backbone(block_rows(block), training=False)
-        logits = tf.reshape(logits, tf.shape(block["score"]))
+        logits = tf.reshape(tf.cast(logits, tf.float32), tf.shape(block["score"]))
         gaps = score_gaps(block["score"], block["valid"])
         return self.gate(self._signals(block, logits), gaps), gaps
 

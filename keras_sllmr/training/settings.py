@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from keras_sllmr.layers.gate import SIGNALS
 from keras_sllmr.settings import Settings
 from keras_sllmr.training.dataset import BatchSettings
 
@@ -43,7 +42,7 @@ class SelectiveSettings(Settings):
     margin: float = Field(0.5, gt=0)
     gate_objective: Literal["agreement", "joint", "fixed"] = "agreement"
     signals: tuple[Literal["cold", "tail", "uncertainty"], ...] = Field(
-        SIGNALS, min_length=1
+        ("cold", "tail", "uncertainty"), min_length=1
     )
 
 

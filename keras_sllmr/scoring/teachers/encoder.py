@@ -61,9 +61,11 @@ class EncoderTeacher:
         )
         shown = self.known[histories][:, :, None]
         count = shown.sum(1)
-        # Less the cosines' bound of 1, as a low temperature would overflow exp.
-        weights = np.where(shown, np.exp((cosine - 1) / self.temperature), 0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scores = 1 + self.temperature * np.log(weights.sum(1) / count)
+        # Less the highest: at a low temperature exp would overflow or vanish.
+        peak = cosine.max(axis=1, where=shown, initial=-1.0, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            weights = np.where(shown, np.exp((cosine - peak) / self.temperature), 0)
+            mean = weights.sum(1) / count
+            scores = peak[:, 0] + self.temperature * np.log(mean)
         answered = self.known[candidates] & (count > 0)
         return np.where(answered, scores, np.nan).astype(np.float32)

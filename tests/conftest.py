@@ -1,0 +1,145 @@
+import contextlib
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+# TensorFlow takes seconds to import, so only the fixtures that need it do.
+
+N_USERS, N_ITEMS = 30, 40
+
+
+def _small_raw():
+    """User u has 5 + u % 8 events; index, number and place in sorted order agree."""
+    from keras_sllmr.store.raw import RawData
+
+    rows = []
+    for user in range(1, N_USERS + 1):
+        stride = (1, 3, 7, 9, 11, 13)[user % 6]  # coprime with 40: no item twice
+        for step in range(5 + user % 8):
+            item = (user * 7 + step * stride) % N_ITEMS + 1
+            rows.append((f"u{user:02d}", f"i{item:02d}", 1_000 + step))
+    numbers = range(1, N_ITEMS + 1)
+    items = pd.DataFrame({"item": [f"i{n:02d}" for n in numbers]})
+    items["text"] = ["" if n == 7 else f"title {n % 5} of {n}" for n in numbers]
+    items["attributes"] = [[f"kind={n % 3}", "odd"][: n % 3] for n in numbers]
+    return RawData(
+        interactions=pd.DataFrame(rows, columns=["user", "item", "order"]),
+        items=items,
+        source={"kind": "test", "options": {"min_events": 5}},
+        dropped={"duplicate_rows": 2},
+        notes={"items_without_text": 1},
+    )
+
+
+def _raw_of(histories, n_items):
+    """Data of users "u1", "u2", … with the given item numbers, in that order."""
+    from keras_sllmr.store.raw import RawData
+
+    width, user_width = len(str(n_items)), len(str(len(histories)))
+    rows = [
+        (f"u{user:0{user_width}d}", f"i{item:0{width}d}", position)
+        for user, history in enumerate(histories, start=1)
+        for position, item in enumerate(history)
+    ]
+    items = pd.DataFrame({"item": [f"i{n:0{width}d}" for n in range(1, n_items + 1)]})
+    items["text"] = ""
+    items["attributes"] = [[] for _ in range(n_items)]
+    interactions = pd.DataFrame(rows, columns=["user", "item", "order"])
+    return RawData(interactions, items, {"kind": "test"}, {}, {})
+
+
+@pytest.fixture(scope="session")
+def small_raw():
+    """Imported data of 30 users and 40 items, 5 to 12 events a user."""
+    return _small_raw()
+
+
+@pytest.fixture(scope="session")
+def raw_of():
+    """Makes imported data from lists of item numbers."""
+    return _raw_of
+
+
+@pytest.fixture(scope="session")
+def small_store(small_raw, tmp_path_factory):
+    """A store on disk, shared: tests that damage one copy it first."""
+    from keras_sllmr.store.feature_store import FeatureStore
+
+    return FeatureStore.create(tmp_path_factory.mktemp("small") / "store", small_raw)
+
+
+@pytest.fixture(scope="session")
+def split(small_store):
+    """The shared store's leave-one-out split."""
+    from keras_sllmr.store.split import LeaveOneOut
+
+    return LeaveOneOut(small_store)
+
+
+@pytest.fixture(scope="session")
+def split_of():
+    """Makes a split from lists of item numbers, in memory."""
+    from types import SimpleNamespace
+
+    from keras_sllmr.store.ragged import Ragged
+    from keras_sllmr.store.split import LeaveOneOut
+
+    def make(histories, n_items):
+        labels = [[], *([1 + n % 3, 4][: n % 3] for n in range(1, n_items + 1))]
+        store = SimpleNamespace(
+            events=Ragged.from_rows([[], *histories]),
+            attributes=Ragged.from_rows(labels),
+            n_users=len(histories),
+            n_items=n_items,
+            n_attributes=4,
+        )
+        return LeaveOneOut(store)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def random_rows():
+    """Every target position of a split as (users, positions), shuffled."""
+
+    def make(split, seed=0):
+        users = split.store.events.row_of_value()
+        positions = np.arange(len(users)) - split.store.events.offsets[users]
+        order = np.random.default_rng(seed).permutation(len(users))
+        return users[order], positions[order]
+
+    return make
+
+
+_WRITER = """
+import sys, time
+from keras_sllmr.io.atomic import replace_folder
+from keras_sllmr.io.lock import exclusive
+with exclusive(sys.argv[1]), replace_folder(sys.argv[1]) as folder:
+    (folder / "half.txt").write_text("half")
+    print("writing", flush=True)
+    time.sleep(120)
+"""
+
+
+@contextlib.contextmanager
+def _other_writer(path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline() == "writing\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def other_writer():
+    """Another process half-way in writing a path; killed when the block ends."""
+    return _other_writer

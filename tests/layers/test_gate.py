@@ -1,0 +1,153 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_sllmr.compat import keras, tf
+from keras_sllmr.errors import ConfigError
+from keras_sllmr.layers.gate import OBJECTIVES, Gate
+from keras_sllmr.losses.pairwise_hinge import PairwiseHinge, score_gaps
+
+_EVERY = settings(max_examples=25, deadline=None)
+
+
+def _sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-np.asarray(x, float)))
+
+
+def _gate(objective: str, weight: list[float], bias: float) -> Gate:
+    gate = Gate([f"s{n}" for n in range(len(weight))], objective=objective)
+    gate.build((None, len(weight)))
+    gate.set_weights([np.array(weight, np.float32), np.float32(bias)])
+    return gate
+
+
+@pytest.fixture
+def z() -> Any:
+    """One user, two items, two signals."""
+    return tf.constant([[[1.0, 0.0], [0.5, 1.0]]])
+
+
+@pytest.fixture
+def gaps() -> Any:
+    return tf.constant([[[0.0, 0.8], [0.0, 0.0]]])
+
+
+def test_agreement_is_the_advantage_over_a_coin(z: Any, gaps: Any) -> None:
+    gate = _gate("agreement", [2.0, -1.0], 0.5)
+    # Logits 2.5 and 0.5; the pair's mean is 1.5 and κ = log(1 + e^1.5).
+    right = _sigmoid(np.log1p(np.exp(1.5)) * 0.8)
+    expected = [[0, 2 * right - 1], [0, 0]]
+    np.testing.assert_allclose(gate(z, gaps)[0], expected, atol=1e-6)
+
+
+def test_evidence_is_the_log_odds_of_a_right_order(z: Any, gaps: Any) -> None:
+    evidence = _gate("agreement", [2.0, -1.0], 0.5).evidence(z, gaps)
+    expected = [[0, np.log1p(np.exp(1.5)) * 0.8], [0, 0]]
+    np.testing.assert_allclose(evidence[0], expected, rtol=1e-6)
+
+
+def test_joint_is_the_mean_of_the_items_gates(z: Any, gaps: Any) -> None:
+    alpha = _gate("joint", [2.0, -1.0], 0.5)(z, gaps)
+    first, second = _sigmoid(2.5), _sigmoid(0.5)
+    both = (first + second) / 2
+    np.testing.assert_allclose(alpha[0], [[first, both], [both, second]], rtol=1e-6)
+
+
+def test_fixed_is_one_and_learns_nothing(z: Any, gaps: Any) -> None:
+    gate = _gate("fixed", [2.0, -1.0], 0.5)
+    np.testing.assert_array_equal(gate(z, gaps), np.ones((1, 2, 2)))
+    assert gate.trainable_weights == []
+
+
+@pytest.mark.parametrize("slope", [0.01, 3.0, 1000.0])
+def test_initial_slope_is_kappa_before_training(slope: float) -> None:
+    gate = Gate(("cold",), initial_slope=slope)
+    gate.build((None, 1))
+    evidence = gate.evidence(tf.ones([1, 2, 1]), tf.ones([1, 2, 2]))
+    np.testing.assert_allclose(evidence, np.full((1, 2, 2), slope), rtol=1e-4)
+
+
+def test_agreement_takes_no_gradient_from_the_hinge(z: Any, gaps: Any) -> None:
+    gate = _gate("agreement", [2.0, -1.0], 0.5)
+    with tf.GradientTape() as tape:
+        loss = PairwiseHinge()(tf.zeros([1, 2]), gaps, gate(z, gaps))
+    assert float(loss) > 0
+    assert tape.gradient(loss, gate.trainable_weights) == [None, None]
+
+
+def test_agreement_gives_no_weight_without_evidence(z: Any, gaps: Any) -> None:
+    no_slope = _gate("agreement", [0.0, 0.0], -1e4)
+    np.testing.assert_array_equal(no_slope(z, gaps), np.zeros((1, 2, 2)))
+    no_gap = _gate("agreement", [0.0, 0.0], 1e4)
+    np.testing.assert_array_equal(no_gap(z, tf.zeros_like(gaps)), np.zeros((1, 2, 2)))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@_EVERY
+@given(seed=st.integers(0, 2**31), scale=st.sampled_from([0.1, 1.0, 30.0]))
+def test_alpha_is_in_the_unit_interval(objective: str, seed: int, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    gate = _gate(objective, list(rng.normal(0, scale, 3)), rng.normal(0, scale))
+    scores = tf.constant(rng.random((2, 4)), tf.float32)
+    alpha = gate(
+        tf.constant(rng.random((2, 4, 3)), tf.float32),
+        score_gaps(scores, tf.constant(rng.random((2, 4)) < 0.8)),
+    ).numpy()
+    assert alpha.shape == (2, 4, 4)
+    assert (alpha >= 0).all() and (alpha <= 1).all()
+
+
+@_EVERY
+@given(seed=st.integers(0, 2**31))
+def test_every_gradient_of_the_hinge_closes_a_joint_gate(seed: int) -> None:
+    """The documented collapse: descent can only lower α."""
+    rng = np.random.default_rng(seed)
+    gate = _gate("joint", list(rng.normal(size=2)), rng.normal())
+    z = tf.constant(rng.random((3, 4, 2)), tf.float32)
+    gaps = score_gaps(
+        tf.constant(rng.random((3, 4)), tf.float32), tf.fill([3, 4], True)
+    )
+    logits = tf.constant(rng.normal(size=(3, 4)), tf.float32)
+    with tf.GradientTape() as tape:
+        loss = PairwiseHinge()(logits, gaps, gate(z, gaps))
+    for gradient in tape.gradient(loss, gate.trainable_weights):
+        assert (gradient.numpy() >= 0).all()
+
+
+def test_config_round_trip() -> None:
+    gate = Gate(("cold", "price"), objective="joint", initial_slope=2.0, name="mine")
+    twin = keras.utils.deserialize_keras_object(
+        keras.utils.serialize_keras_object(gate)
+    )
+    assert twin.get_config() == gate.get_config()
+    assert twin.signals == ("cold", "price") and twin.name == "mine"
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_frozen_gate_stays_frozen(objective: str) -> None:
+    gate = Gate(objective=objective, trainable=False)
+    assert not gate.trainable
+    assert not Gate.from_config(gate.get_config()).trainable
+
+
+def test_the_gate_computes_in_full_precision(z: Any, gaps: Any) -> None:
+    policy = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        alpha = _gate("agreement", [2.0, -1.0], 0.5)(z, gaps)
+    finally:
+        keras.mixed_precision.set_global_policy(policy)
+    assert alpha.dtype == tf.float32
+
+
+def test_errors() -> None:
+    with pytest.raises(ConfigError, match="agreement, joint, fixed.*'free'"):
+        Gate(objective="free")
+    with pytest.raises(ConfigError, match="`signals` must name at least one"):
+        Gate(())
+    for slope in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="`initial_slope` must be positive"):
+            Gate(initial_slope=slope)

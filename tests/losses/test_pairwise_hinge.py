@@ -1,0 +1,114 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_sllmr.compat import keras, tf
+from keras_sllmr.errors import ConfigError
+from keras_sllmr.losses.pairwise_hinge import PairwiseHinge, score_gaps
+
+_EVERY = settings(max_examples=30, deadline=None)
+
+
+def _valid(*shape: int) -> Any:
+    return tf.fill(shape, True)
+
+
+def test_score_gaps() -> None:
+    gaps = score_gaps(tf.constant([[0.75, 0.25, 0.5]]), _valid(1, 3))
+    expected = [[0, 0.5, 0.25], [0, 0, 0], [0, 0.25, 0]]
+    np.testing.assert_array_equal(gaps[0], expected)
+
+
+def test_score_gaps_of_missing_scores_are_zero() -> None:
+    scores = tf.constant([[np.nan, 0.25, 0.5]])
+    gaps = score_gaps(scores, tf.constant([[False, True, True]]))
+    np.testing.assert_array_equal(gaps[0], [[0, 0, 0], [0, 0, 0], [0, 0.25, 0]])
+
+
+def test_hand_computed_loss() -> None:
+    logits = tf.constant([[0.0, 1.0, 0.25], [2.0, 0.0, 0.0]])
+    scores = tf.constant([[0.9, 0.5, 0.1], [0.8, 0.2, 0.0]])
+    valid = tf.constant([[True, True, True], [True, True, False]])
+    gaps = score_gaps(scores, valid)
+    # User 1: (0, 1) 0.5 + 1, (0, 2) 0.5 + 0.25, (1, 2) 0; user 2: (0, 1) 0.
+    assert float(PairwiseHinge(0.5)(logits, gaps, 1.0)) == pytest.approx(2.25 / 4)
+    alpha = tf.constant(np.full((2, 3, 3), 0.5), tf.float32)
+    alpha = tf.tensor_scatter_nd_update(alpha, [[0, 0, 2]], [0.0])
+    assert float(PairwiseHinge(0.5)(logits, gaps, alpha)) == pytest.approx(0.75 / 4)
+
+
+def test_ties_make_no_pair() -> None:
+    gaps = score_gaps(tf.constant([[0.5, 0.5]]), _valid(1, 2))
+    assert float(PairwiseHinge()(tf.constant([[0.0, 9.0]]), gaps, 1.0)) == 0
+
+
+def test_no_pair_costs_nothing_and_has_no_gradient() -> None:
+    logits = tf.Variable([[1.0, 2.0]])
+    gaps = score_gaps(tf.constant([[0.1, 0.9]]), tf.constant([[True, False]]))
+    with tf.GradientTape() as tape:
+        loss = PairwiseHinge()(logits, gaps, 1.0)
+    assert float(loss) == 0
+    np.testing.assert_array_equal(tape.gradient(loss, logits), [[0, 0]])
+
+
+def test_gradient_moves_only_violated_pairs() -> None:
+    logits = tf.Variable([[0.0, 0.0, -5.0]])
+    gaps = score_gaps(tf.constant([[0.9, 0.5, 0.1]]), _valid(1, 3))
+    with tf.GradientTape() as tape:
+        loss = PairwiseHinge(1.0)(logits, gaps, 1.0)
+    np.testing.assert_allclose(
+        tape.gradient(loss, logits), [[-1 / 3, 1 / 3, 0]], rtol=1e-6
+    )
+
+
+def _reference(
+    logits: Any, scores: Any, valid: Any, alpha: Any, margin: float
+) -> float:
+    costs = [
+        alpha[user, i, j] * max(0.0, margin - (logits[user, i] - logits[user, j]))
+        for user, i, j in np.ndindex(alpha.shape)
+        if valid[user, i] and valid[user, j] and scores[user, i] > scores[user, j]
+    ]
+    return float(np.mean(costs)) if costs else 0.0
+
+
+@_EVERY
+@given(
+    seed=st.integers(0, 2**31),
+    users=st.integers(1, 4),
+    width=st.integers(1, 5),
+    margin=st.sampled_from([0.1, 0.5, 2.0]),
+)
+def test_equals_a_loop_whatever_the_batch_size(
+    seed: int, users: int, width: int, margin: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(users, width)).astype(np.float32)
+    # Quarters, so that there are ties.
+    scores = (rng.integers(0, 5, (users, width)) / 4).astype(np.float32)
+    valid = rng.random((users, width)) < 0.7
+    alpha = rng.random((users, width, width)).astype(np.float32)
+    hinge = PairwiseHinge(margin)
+    loss = float(hinge(logits, score_gaps(scores, valid), alpha))
+    expected = _reference(logits, scores, valid, alpha, margin)
+    assert loss == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    thrice = [np.tile(a, (3, *[1] * (a.ndim - 1))) for a in (logits, scores, valid)]
+    gaps = score_gaps(*thrice[1:])
+    again = float(hinge(thrice[0], gaps, np.tile(alpha, (3, 1, 1))))
+    assert again == pytest.approx(loss, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, float("nan")])
+def test_wrong_margin(margin: float) -> None:
+    with pytest.raises(ConfigError, match="`margin` must be positive. Received"):
+        PairwiseHinge(margin)
+
+
+def test_config_round_trip() -> None:
+    twin = keras.utils.deserialize_keras_object(
+        keras.utils.serialize_keras_object(PairwiseHinge(0.75))
+    )
+    assert isinstance(twin, PairwiseHinge) and twin.margin == 0.75

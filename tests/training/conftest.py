@@ -1,0 +1,152 @@
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_sllmr.backbones.features import FeatureSpec
+from keras_sllmr.compat import keras, tf
+from keras_sllmr.scoring.candidates import (
+    CandidateSettings,
+    draw_candidates,
+    unique_pairs,
+)
+from keras_sllmr.store.feature_store import FeatureStore
+from keras_sllmr.store.raw import clean
+from keras_sllmr.store.score_table import ScoreTable
+from keras_sllmr.store.split import LeaveOneOut
+from keras_sllmr.store.text_vectors import TextVectors
+from keras_sllmr.training.feature_tables import FeatureTables
+
+USERS, ITEMS, KINDS = 40, 60, 3
+
+
+class World(NamedTuple):
+    """Users who keep to one of three kinds of items."""
+
+    split: LeaveOneOut
+    tables: FeatureTables
+    text: TextVectors
+    #: the kind of each user and of each item; row 0 is padding.
+    kinds: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def spec(self) -> FeatureSpec:
+        return self.tables.spec
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A store on disk, its features and random text vectors."""
+    rng = np.random.default_rng(9)
+    users, items = np.arange(USERS + 1) % KINDS, np.arange(ITEMS + 1) % KINDS
+    events = []
+    for user in range(1, USERS + 1):
+        weights = np.where(items[1:] == users[user], 12.0, 1.0)
+        chosen = rng.choice(
+            ITEMS, 4 + user % 9, replace=False, p=weights / weights.sum()
+        )
+        events += [
+            (f"u{user:02d}", f"i{item + 1:02d}", n) for n, item in enumerate(chosen)
+        ]
+    catalogue = pd.DataFrame({"item": [f"i{n:02d}" for n in range(1, ITEMS + 1)]})
+    catalogue["text"] = "some text"
+    catalogue["attributes"] = [
+        [f"kind {items[n]}", f"year {n % 5}", "rare"][: n % 4]
+        for n in range(1, ITEMS + 1)
+    ]
+    raw = clean(
+        pd.DataFrame(events, columns=["user", "item", "order"]),
+        catalogue,
+        min_events=3,
+        keep_unseen_items=True,
+        source={"kind": "test"},
+    )
+    folder = tmp_path_factory.mktemp("training")
+    store = FeatureStore.create(folder / "store", raw)
+    split = LeaveOneOut(store)
+    drawn = rng.normal(size=(ITEMS + 1, 6)).astype(np.float32)
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    drawn[0] = 0
+    return World(
+        split,
+        FeatureTables(split, FeatureSpec.of(store, history_length=4)),
+        TextVectors.create(folder / "text", store, drawn, encoder="random"),
+        (users, items),
+    )
+
+
+@pytest.fixture(scope="session")
+def scores_of(
+    world: World, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], ScoreTable]:
+    """Score tables of a teacher that knows the kinds, and of one that guesses."""
+    made: dict[str, ScoreTable] = {}
+
+    def scores(teacher: str) -> ScoreTable:
+        if teacher not in made:
+            made[teacher] = _table(
+                world, tmp_path_factory.mktemp("scores") / teacher, teacher
+            )
+        return made[teacher]
+
+    return scores
+
+
+def _table(world: World, path: Any, teacher: str) -> ScoreTable:
+    parts = draw_candidates(world.split, CandidateSettings(near=0, seed=4))
+    kept = unique_pairs(parts, ITEMS)
+    rows = pd.concat(
+        [
+            part.frame(np.zeros(part.items.shape), keep)
+            for part, keep in zip(parts, kept, strict=True)
+        ],
+        ignore_index=True,
+    )
+    users, items = world.kinds
+    rng = np.random.default_rng(1)
+    score = rng.uniform(0, 1, len(rows))
+    if teacher == "right":
+        right = users[rows["user"]] == items[rows["item"]]
+        # Hidden positives too: a teacher may be right about what kinds cannot tell.
+        score = 0.2 * score + np.where(right | (rows["label"] == 1), 0.8, 0)
+    return ScoreTable.create(
+        path,
+        world.split.store,
+        rows.assign(score=score),
+        teacher={"name": teacher},
+        settings={},
+        cost={},
+    )
+
+
+@pytest.fixture
+def make_backbone(world: World) -> Callable[..., Any]:
+    """A user's own functional model: the mean history times the item."""
+
+    def make(seed: int = 0) -> Any:
+        keras.utils.set_random_seed(seed)
+        features = {
+            "item": keras.Input((), dtype="int32", name="item"),
+            "history": keras.Input(
+                (world.spec.history_length,), dtype="int32", name="history"
+            ),
+        }
+        table = keras.layers.Embedding(ITEMS + 1, 4, embeddings_initializer="normal")
+        item, history = table(features["item"]), table(features["history"])
+        pooled = keras.layers.GlobalAveragePooling1D()(history)
+        both = keras.layers.Concatenate()(
+            [item, pooled, keras.layers.Multiply()([item, pooled])]
+        )
+        return keras.Model(features, keras.layers.Dense(1)(both))
+
+    return make
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Runs without graphs: for few steps, tracing would take most of the time."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
