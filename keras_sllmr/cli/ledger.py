@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import keras_sllmr
+from keras_sllmr.errors import StoreError
 from keras_sllmr.io.atomic import read_json, write_json
 from keras_sllmr.io.hashing import file_sha256, fingerprint
-from keras_sllmr.store.manifest import FILE_NAME
+from keras_sllmr.store.manifest import FILE_NAME, verify_files
 
 
 class StageLedger:
@@ -61,7 +62,11 @@ class StageLedger:
 
 
 def _hash(output: Path) -> str | None:
-    manifest = output / FILE_NAME
-    if manifest.exists():
-        return str(read_json(manifest)["fingerprint"])
+    if (output / FILE_NAME).exists():
+        manifest = read_json(output / FILE_NAME)
+        try:
+            verify_files(output, manifest)
+        except StoreError:
+            return None  # damaged: the stage makes it again
+        return str(manifest["fingerprint"])
     return file_sha256(output) if output.is_file() else None

@@ -18,7 +18,7 @@ from keras_sllmr.io.lock import exclusive
 from keras_sllmr.layers.gate import Gate
 from keras_sllmr.losses.pairwise_hinge import PairwiseHinge
 from keras_sllmr.store.draws import negatives
-from keras_sllmr.store.manifest import write_manifest
+from keras_sllmr.store.manifest import require_replaceable, write_manifest
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors
@@ -131,6 +131,7 @@ def train(
         seed=settings.seed,
     )
     work = path.with_name(f"{path.name}.checkpoint")
+    require_replaceable(path, kind="model")
     with exclusive(path):
         parent = {
             "store": split.store.fingerprint,

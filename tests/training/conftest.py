@@ -121,7 +121,7 @@ def _table(world: World, path: Any, teacher: str) -> ScoreTable:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_backbone(world: World) -> Callable[..., Any]:
     """A user's own functional model: the mean history times the item."""
 
