@@ -32,7 +32,7 @@ _PUBLIC = {
     "export_model": "keras_sllmr.serving.export",
 }
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = list(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """The feature store: one folder, the one source for training, evaluation and serving."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from functools import cached_property
@@ -133,8 +134,12 @@ def _write(folder: Path, raw: RawData) -> None:
     attribute_names = sorted({name for names in attribute_lists for name in names})
     attribute_index = {name: i for i, name in enumerate(attribute_names, start=1)}
 
-    grouped = raw.interactions.groupby("user", sort=True)["item"]
-    histories = [(user, [item_index[i] for i in items]) for user, items in grouped]
+    # Sorted by user, so equal neighbours are a user's rows.
+    events = zip(raw.interactions["user"], raw.interactions["item"], strict=True)
+    histories = [
+        (user, [item_index[item] for _, item in rows])
+        for user, rows in itertools.groupby(events, key=lambda event: event[0])
+    ]
 
     def users() -> Iterator[bytes]:
         for user, history in histories:

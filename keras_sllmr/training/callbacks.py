@@ -129,7 +129,7 @@ class ResumableTraining(keras.callbacks.Callback):
 
     @property
     def finished(self) -> bool:
-        """Has patience run out?"""
+        """Whether patience has run out."""
         return bool(self.epochs) and len(self.epochs) - self.best_epoch >= self.patience
 
     def restore(self, model: Any) -> int:
@@ -151,16 +151,22 @@ class ResumableTraining(keras.callbacks.Callback):
             checkpoint.read(
                 str(self.folder / f"epoch-{len(self.epochs)}")
             ).assert_existing_objects_matched()
-        except (tf.errors.OpError, AssertionError) as error:
-            raise StoreError(
-                f"The checkpoint in {self.folder} is damaged or of another model. "
-                "Remove the folder to train from the start."
-            ) from error
+        except (tf.errors.OpError, AssertionError, ValueError) as error:
+            raise self._damage() from error
         return len(self.epochs)
 
     def load_best(self, model: Any) -> None:
         """Loads the best epoch's weights."""
-        model.load_weights(str(self._best_weights()))
+        try:
+            model.load_weights(str(self._best_weights()))
+        except (OSError, ValueError, KeyError) as error:
+            raise self._damage() from error
+
+    def _damage(self) -> StoreError:
+        return StoreError(
+            f"The checkpoint in {self.folder} is damaged or of another model. "
+            "Remove the folder to train from the start."
+        )
 
     def _best_weights(self) -> Path:
         # A file an epoch: a run killed while it writes leaves the last best one whole.

@@ -3,7 +3,20 @@ import pandas as pd
 import pytest
 import yaml
 
-WORDS = "red blue green soap brush lamp rope chair glove mint lemon rose".split()
+WORDS = [
+    "red",
+    "blue",
+    "green",
+    "soap",
+    "brush",
+    "lamp",
+    "rope",
+    "chair",
+    "glove",
+    "mint",
+    "lemon",
+    "rose",
+]
 
 
 @pytest.fixture(scope="session")

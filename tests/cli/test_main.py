@@ -10,7 +10,17 @@ from keras_sllmr.cli.main import app, main
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.text_vectors import TextVectors
 
-COMMANDS = "import stats encode score train evaluate export doctor run".split()
+COMMANDS = [
+    "import",
+    "stats",
+    "encode",
+    "score",
+    "train",
+    "evaluate",
+    "export",
+    "doctor",
+    "run",
+]
 
 
 def sllmr(*arguments, monkeypatch, capsys):

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from keras_sllmr.store.clean import clean
 from keras_sllmr.store.feature_store import FeatureStore
-from keras_sllmr.store.raw import clean
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors
 
@@ -38,7 +38,7 @@ def shop(
         for position, item in enumerate(history)
     ]
     items = pd.DataFrame({"item": [f"i{n:02d}" for n in range(1, ITEMS + 1)]})
-    words = np.array("red blue old new big small round flat soft hard".split())
+    words = ["red", "blue", "old", "new", "big", "small", "round", "flat", "soft"]
     items["text"] = [
         " ".join(rng.choice(words, 4)) if n % 10 else "" for n in range(1, ITEMS + 1)
     ]

@@ -12,8 +12,8 @@ from keras_sllmr.scoring.candidates import (
     draw_candidates,
     unique_pairs,
 )
+from keras_sllmr.store.clean import clean
 from keras_sllmr.store.feature_store import FeatureStore
-from keras_sllmr.store.raw import clean
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors

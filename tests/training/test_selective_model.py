@@ -26,6 +26,10 @@ def _loss() -> Any:
     return keras.losses.BinaryCrossentropy(from_logits=True)
 
 
+def _auc() -> Any:
+    return keras.metrics.AUC(from_logits=True, name="auc")
+
+
 def _model(backbone: Any, optimizer: Any = None, **options: Any) -> SelectiveModel:
     compiled = {
         name: options.pop(name)
@@ -75,6 +79,8 @@ def _assert_equal(one: list[Any], other: list[Any], **tolerance: float) -> None:
 
 def test_the_parts_of_the_loss(make_backbone: MakeBackbone, batches: Any) -> None:
     backbone = make_backbone()
+    # Far from zero, so that uncertainty is not 1 everywhere.
+    backbone.set_weights([20 * weight for weight in backbone.get_weights()])
     model = _model(backbone, regularizer=PairwiseHinge(0.8), run_eagerly=True)
     model.gate.set_weights([np.array([0.5, -0.3, 1.0], np.float32), np.float32(1.0)])
     x, y = next(iter(batches))
@@ -190,7 +196,7 @@ def test_features_of_any_name_and_shape() -> None:
 def test_fit_lowers_the_loss_and_logs_its_parts(
     make_backbone: MakeBackbone, batches: Any, plain: Any
 ) -> None:
-    model = _model(make_backbone(), metrics=[keras.metrics.AUC(from_logits=True)])
+    model = _model(make_backbone(), metrics=[_auc()])
     history = model.fit(batches, epochs=8, validation_data=plain, verbose=0).history
     parts = {"loss", "base_loss", "pair_loss", "gate_loss", "pairs", "auc"}
     assert set(history) == {*parts, "val_loss", "val_auc"}
@@ -202,10 +208,10 @@ def test_fit_lowers_the_loss_and_logs_its_parts(
 
 def test_evaluate_is_the_backbones(make_backbone: MakeBackbone, plain: Any) -> None:
     backbone = make_backbone()
-    backbone.compile("sgd", _loss(), metrics=[keras.metrics.AUC(from_logits=True)])
+    backbone.compile("sgd", _loss(), metrics=[_auc()])
     model = _model(
         make_backbone(),
-        metrics=[keras.metrics.AUC(from_logits=True)],
+        metrics=[_auc()],
         run_eagerly=True,
     )
     # Batches of 10, 10, …, 6: a mean of rows, not of batches.

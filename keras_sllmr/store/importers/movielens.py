@@ -11,9 +11,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from keras_sllmr.errors import ConfigError, DataError, EnvironmentProblem
+from keras_sllmr.store.clean import OnBad, check_policy, clean
 from keras_sllmr.store.importers._columns import EventColumns, ItemColumns, labels
 from keras_sllmr.store.importers._files import Progress, Reading
-from keras_sllmr.store.raw import OnBad, RawData, check_policy, clean
+from keras_sllmr.store.raw import RawData
 
 
 class _Edition(NamedTuple):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_sllmr.errors import DataError
+from keras_sllmr.store.clean import OnBad, check_policy, clean
 from keras_sllmr.store.importers._columns import (
     EventColumns,
     ItemColumns,
@@ -14,7 +15,7 @@ from keras_sllmr.store.importers._columns import (
     texts,
 )
 from keras_sllmr.store.importers._files import Progress, Reading, pick
-from keras_sllmr.store.raw import OnBad, RawData, check_policy, clean
+from keras_sllmr.store.raw import RawData
 
 
 def read_steam(

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from keras_sllmr.errors import DataError
+from keras_sllmr.store.clean import OnBad, check_policy, clean
 from keras_sllmr.store.importers._files import Progress, Reading, pick
-from keras_sllmr.store.raw import OnBad, RawData, check_policy, clean
+from keras_sllmr.store.raw import RawData
 
 _SUFFIXES = (".parquet", ".csv", ".csv.gz")
 _ORDERS = ("position", "timestamp", "time")

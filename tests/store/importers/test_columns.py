@@ -1,13 +1,13 @@
 import numpy as np
 import pandas as pd
 
+from keras_sllmr.store.clean import clean
 from keras_sllmr.store.importers._columns import (
     EventColumns,
     ItemColumns,
     labels,
     texts,
 )
-from keras_sllmr.store.raw import clean
 
 
 def test_events_keep_ids_orders_and_lines():

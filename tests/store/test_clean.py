@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_sllmr.errors import ConfigError, DataError
-from keras_sllmr.store.raw import RawData, clean
+from keras_sllmr.store.clean import clean
+from keras_sllmr.store.raw import RawData
 
 SOURCE = {
     "kind": "test",

@@ -1,0 +1,159 @@
+"""The commands up to the score table: import, stats, encode, score."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from keras_sllmr.cli.common import Config, Json, Seed, Store, open_split, show
+from keras_sllmr.cli.config import ImportConfig, ScoreConfig, load_config
+from keras_sllmr.cli.quiet import start_tensorflow
+from keras_sllmr.errors import ConfigError
+
+app = typer.Typer()
+
+
+@app.command("import")
+def import_(
+    store: Annotated[Path, typer.Option(help="The store to write.")],
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            help="File or folder of interactions; none for the embedded MovieLens-100K."
+        ),
+    ] = None,
+    second: Annotated[
+        Path | None,
+        typer.Argument(help="File of items, when `path` is not a folder with both."),
+    ] = None,
+    format: Annotated[
+        Literal["tables", "amazon", "movielens", "steam"],
+        typer.Option(help="tables: Parquet or CSV."),
+    ] = "tables",
+    user: Annotated[str | None, typer.Option(help="tables: user column.")] = None,
+    item: Annotated[str | None, typer.Option(help="tables: item column.")] = None,
+    order: Annotated[
+        str | None, typer.Option(help="tables: column of times or positions.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="tables: text column.")] = None,
+    item_key: Annotated[
+        str | None, typer.Option(help="tables: id column of the items' file.")
+    ] = None,
+    attributes: Annotated[
+        list[str] | None,
+        typer.Option("--attribute", help="tables: attribute column; may repeat."),
+    ] = None,
+    min_rating: Annotated[
+        float | None, typer.Option(help="amazon, movielens: least rating kept.")
+    ] = None,
+    cut_users: Annotated[
+        float | None, typer.Option(help="movielens: share of users cut short.")
+    ] = None,
+    cut_to: Annotated[
+        int | None, typer.Option(help="movielens: events that a cut user keeps.")
+    ] = None,
+    min_events: Annotated[
+        int, typer.Option(help="Users with fewer events are dropped and counted.")
+    ] = 5,
+    on_bad: Annotated[
+        Literal["raise", "drop"],
+        typer.Option(help="Bad rows: an error, or dropped and counted."),
+    ] = "raise",
+    keep_unseen_items: Annotated[
+        bool, typer.Option(help="Keep items that nobody interacted with.")
+    ] = False,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Read interactions and items into a feature store."""
+    start_tensorflow()
+    from keras_sllmr.cli import stages
+
+    chosen = {
+        "user": user,
+        "item": item,
+        "order": order,
+        "text": text,
+        "item_key": item_key,
+        "attributes": attributes,
+        "min_rating": min_rating,
+        "cut_users": cut_users,
+        "cut_to": cut_to,
+        "seed": seed if format == "movielens" else None,
+        "min_events": min_events,
+        "on_bad": on_bad,
+        "keep_unseen_items": keep_unseen_items,
+        **stages.second_file(format, second),
+    }
+    if path is None and format != "movielens":
+        raise ConfigError(
+            f"The format {format!r} needs a path; only movielens is embedded."
+        )
+    config = ImportConfig(
+        format=format,
+        path=path,
+        options={name: value for name, value in chosen.items() if value is not None},
+    )
+    made = stages.import_store(config, store)
+    result = {
+        "store": str(store),
+        "fingerprint": made.fingerprint,
+        **made.manifest["counts"],
+        "dropped": made.manifest["dropped"],
+        "notes": made.manifest["notes"],
+    }
+    show(result, json)
+
+
+@app.command()
+def stats(
+    store: Store,
+    cold_max: Annotated[
+        int, typer.Option(help="Most history items of a cold training row.")
+    ] = 3,
+    tail_share: Annotated[
+        float, typer.Option(help="Share of the catalogue in the long tail.")
+    ] = 0.2,
+    json: Json = False,
+) -> None:
+    """Count users, items, interactions, training rows, cold rows and tail items."""
+    start_tensorflow()
+    from keras_sllmr.store.stats import stats as count
+
+    show(count(open_split(store), cold_max=cold_max, tail_share=tail_share), json)
+
+
+@app.command()
+def encode(
+    store: Store,
+    to: Annotated[Path, typer.Option(help="Folder of text vectors to write.")],
+    json: Json = False,
+) -> None:
+    """Encode the items' texts with MiniLM."""
+    start_tensorflow()
+    from keras_sllmr.cli import stages
+
+    made = stages.encode_items(open_split(store).store, to)
+    show({"text": str(to), **made.manifest["settings"]}, json)
+
+
+@app.command()
+def score(
+    store: Store,
+    text: Annotated[Path, typer.Option(help="Text vectors, from `sllmr encode`.")],
+    to: Annotated[Path, typer.Option(help="Score table to write.")],
+    config: Config = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Draw candidates and have a teacher score them, into a score table."""
+    start_tensorflow()
+    from keras_sllmr.cli import stages
+    from keras_sllmr.scoring.reliability import describe_table
+    from keras_sllmr.store.text_vectors import TextVectors
+
+    split = open_split(store)
+    settings = load_config(config).score if config else ScoreConfig()
+    vectors = TextVectors(text, split.store)
+    table = stages.score(split, vectors, settings, to, seed)
+    show(describe_table(table, split), json)

@@ -1,0 +1,138 @@
+"""The commands on models: train, evaluate, export."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from keras_sllmr.cli.common import Config, Json, Seed, Store, open_split, show
+from keras_sllmr.cli.config import ExportConfig, load_config, settings_of
+from keras_sllmr.cli.console import out, print_json
+from keras_sllmr.cli.quiet import start_tensorflow
+from keras_sllmr.errors import ConfigError
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    method: Annotated[Literal["none", "sllmr"], typer.Argument(help="What to train.")],
+    store: Store,
+    to: Annotated[Path, typer.Option(help="Model folder to write.")],
+    scores: Annotated[
+        Path | None, typer.Option(help="Score table; sllmr needs it.")
+    ] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="Text vectors, for the text fields.")
+    ] = None,
+    config: Config = None,
+    seed: Seed = 0,
+    epochs: Annotated[int | None, typer.Option(help="Epochs at most.")] = None,
+    weight: Annotated[
+        float | None, typer.Option(help="λ, the regulariser's weight.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train a backbone, plain or with gated LLM guidance."""
+    start_tensorflow()
+    from keras_sllmr.cli import stages
+    from keras_sllmr.store.score_table import ScoreTable
+    from keras_sllmr.store.text_vectors import TextVectors
+    from keras_sllmr.training.settings import TrainSettings
+
+    values: dict[str, Any] = dict(load_config(config).train) if config else {}
+    if not text and config is None:
+        values["backbone"] = {"text": False}
+    if epochs is not None:
+        values["epochs"] = epochs
+    if weight is not None:
+        values["selective"] = {**values.get("selective", {}), "weight": weight}
+    split = open_split(store)
+    trained = stages.train_method(
+        method,
+        split,
+        to,
+        settings_of(TrainSettings, {"seed": seed, **values}, "train"),
+        scores=ScoreTable(scores, split.store) if scores else None,
+        text=TextVectors(text, split.store) if text else None,
+    )
+    best = trained.history["epochs"][trained.history["best_epoch"] - 1]
+    show({"model": str(to), "best_epoch": int(best["epoch"]), **best}, json)
+
+
+@app.command()
+def evaluate(
+    store: Store,
+    models: Annotated[
+        list[Path], typer.Argument(help="Model folders; the first is the baseline.")
+    ],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder for metrics and per-row values.")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option(help="Rank against the whole catalogue too.")
+    ] = True,
+    config: Config = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Compare models on all, cold-user and long-tail test rows."""
+    start_tensorflow()
+    import tempfile
+
+    from keras_sllmr.cli import stages
+    from keras_sllmr.evaluation import evaluate as job
+    from keras_sllmr.evaluation.terminal import comparison_table
+    from keras_sllmr.io.atomic import write_json
+    from keras_sllmr.training.trained_model import TrainedModel
+
+    names = [path.name for path in models]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"Model folders must have different names. Received: {', '.join(names)}"
+        )
+    values = load_config(config).evaluate if config else {}
+    values = {"seed": seed, **values, **({} if full else {"full": False})}
+    settings = settings_of(job.EvaluationSettings, values, "evaluate")
+    rows = job.TestRows(open_split(store), settings)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = to or Path(scratch)
+        for name, path in zip(names, models, strict=True):
+            stages.evaluate_method(TrainedModel(path), rows, folder / f"{name}.npz")
+        metrics = job.summarise(
+            rows,
+            {name: job.load_values(folder / f"{name}.npz") for name in names},
+            labels=stages.method_labels(names),
+            baseline=names[0],
+        )
+        if to:
+            write_json(to / "metrics.json", metrics)
+    if json:
+        print_json(metrics)
+    else:
+        out.print(comparison_table(metrics))
+
+
+@app.command()
+def export(
+    store: Store,
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    name: Annotated[str, typer.Option(help="Name of the served model.")],
+    to: Annotated[Path, typer.Option(help="Folder of all exports.")] = Path(
+        "saved_models"
+    ),
+    version: Annotated[
+        int | None, typer.Option(help="Version; the next free one by default.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Export a model's bare backbone for TensorFlow Serving, and check the export."""
+    start_tensorflow()
+    from keras_sllmr.cli import stages
+    from keras_sllmr.training.trained_model import TrainedModel
+
+    config = settings_of(ExportConfig, {"folder": to, "version": version}, "export")
+    path, checked = stages.export_method(
+        TrainedModel(model), open_split(store).store, config, name
+    )
+    show({"export": str(path), **checked}, json)

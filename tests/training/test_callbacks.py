@@ -1,0 +1,270 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_sllmr.compat import keras, tf
+from keras_sllmr.errors import ConfigError, StoreError
+from keras_sllmr.io.atomic import read_json
+from keras_sllmr.layers.gate import Gate
+from keras_sllmr.training.callbacks import GateMonitor, ResumableTraining, SampledAUC
+
+# SampledAUC
+
+
+def _auc(positives: list[float], negatives: list[float]) -> dict[str, Any]:
+    parts = [
+        tf.data.Dataset.from_tensor_slices(np.float32(scores)[:, None]).batch(2)
+        for scores in (positives, negatives)
+    ]
+    callback = SampledAUC(*parts)
+    callback.set_model(lambda x, training: x)
+    logs: dict[str, Any] = {"loss": 1.0}
+    callback.on_epoch_end(0, logs)
+    return logs
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "auc"),
+    [
+        ([3, 4, 5], [1, 2, 0], 1.0),
+        ([1, 2, 3], [1, 2, 3], 0.5),
+        # Right are (2, 1), (2, 0), (0.5, 0) and half of (1, 1) of nine pairs.
+        ([2, 1, 0.5], [3, 1, 0], (2 + 1.5 + 1) / 9),
+    ],
+)
+def test_sampled_auc(
+    positives: list[float], negatives: list[float], auc: float
+) -> None:
+    logs = _auc(positives, negatives)
+    assert logs["loss"] == 1.0
+    assert logs["val_auc_sampled"] == pytest.approx(auc)
+
+
+def test_scores_that_are_not_finite_have_no_auc() -> None:
+    assert np.isnan(_auc([1.0, np.nan], [0.0, 2.0])["val_auc_sampled"])
+
+
+# GateMonitor
+
+
+def _monitored(alpha: Any, gaps: Any, cold: Any, tail: Any) -> dict[str, float]:
+    gate = Gate(("cold", "tail"))
+    gate.build((None, 2))
+    gate.set_weights([np.array([0.5, -1.0], np.float32), np.float32(2.0)])
+    monitor = GateMonitor(
+        {"signals": {"cold": tf.constant(cold), "tail": tf.constant(tail)}}
+    )
+    monitor.set_model(
+        SimpleNamespace(
+            gate=gate,
+            pair_weights=lambda block: (tf.constant(alpha), tf.constant(gaps)),
+        )
+    )
+    logs: dict[str, float] = {}
+    monitor.on_epoch_end(0, logs)
+    return logs
+
+
+def test_mean_alpha_by_slice() -> None:
+    gaps = np.zeros((2, 3, 3), np.float32)
+    # A cold user's pairs (0, 1) and (0, 2), a warm user's (1, 2); 1 is a tail item.
+    gaps[0, 0, 1] = gaps[0, 0, 2] = gaps[1, 1, 2] = 0.5
+    alpha = np.full((2, 3, 3), 9.0, np.float32)
+    alpha[0, 0, 1], alpha[0, 0, 2], alpha[1, 1, 2] = 0.125, 0.25, 0.75
+    cold = np.array([[1.0] * 3, [0.0] * 3], np.float32)
+    tail = np.array([[0.0, 1.0, 0.0]] * 2, np.float32)
+    logs = _monitored(alpha, gaps, cold, tail)
+    assert logs == pytest.approx(
+        {
+            "alpha_pairs": 3,
+            "alpha": 0.375,
+            "alpha_cold": 0.1875,
+            "alpha_warm": 0.75,
+            "alpha_tail": 0.4375,
+            "alpha_head": 0.25,
+            "gate_cold": 0.5,
+            "gate_tail": -1.0,
+            "gate_bias": 2.0,
+        }
+    )
+
+
+def test_a_slice_without_pairs_is_left_out() -> None:
+    gaps = np.zeros((1, 2, 2), np.float32)
+    gaps[0, 0, 1] = 0.5
+    ones, zeros = np.ones((1, 2), np.float32), np.zeros((1, 2), np.float32)
+    logs = _monitored(np.ones_like(gaps), gaps, ones, zeros)
+    assert {"alpha", "alpha_cold", "alpha_head"} <= set(logs)
+    assert not {"alpha_warm", "alpha_tail"} & set(logs)
+    nothing = _monitored(np.ones_like(gaps), 0 * gaps, ones, zeros)
+    assert nothing["alpha_pairs"] == 0 and "alpha" not in nothing
+
+
+# ResumableTraining
+
+
+def _model(units: int = 1) -> Any:
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(units)])
+    model.compile("adam", "mse", run_eagerly=True)
+    return model
+
+
+class _Values(keras.callbacks.Callback):
+    """Logs a given value an epoch and keeps the weights of each."""
+
+    def __init__(self, values: list[float]) -> None:
+        super().__init__()
+        self.values = values
+        self.weights: list[np.ndarray] = []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs["value"] = self.values[epoch]
+        self.weights.append(self.model.get_weights()[0])
+
+
+def _train(
+    folder: Path, values: list[float], *, until: int | None = None, **options: Any
+) -> tuple[Any, ResumableTraining, _Values]:
+    model = _model()
+    resumable = ResumableTraining(folder, monitor="value", **options)
+    done, watch = resumable.restore(model), _Values(values)
+    model.fit(
+        np.eye(2),
+        np.ones(2),
+        initial_epoch=done,
+        epochs=len(values) if until is None else until,
+        callbacks=[watch, resumable],
+        verbose=0,
+    )
+    return model, resumable, watch
+
+
+def test_stops_when_patience_runs_out(tmp_path: Path) -> None:
+    values = [0.5, 0.7, 0.6, 0.7, 0.9, 0.9]
+    _, resumable, _ = _train(tmp_path / "work", values, patience=2)
+    # The second 0.7 is not better than the first.
+    assert [epoch["value"] for epoch in resumable.epochs] == [0.5, 0.7, 0.6, 0.7]
+    assert resumable.best_epoch == 2 and resumable.finished
+
+
+def test_loads_the_best_epochs_weights(tmp_path: Path) -> None:
+    model, resumable, watch = _train(tmp_path / "work", [0.5, 0.9, 0.6], patience=3)
+    assert not resumable.finished
+    resumable.load_best(model)
+    np.testing.assert_array_equal(model.get_weights()[0], watch.weights[1])
+
+
+def test_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    values = [0.5, 0.9, 0.6, 0.7]
+    whole, expected, watch = _train(tmp_path / "whole", values)
+    _train(tmp_path / "parted", values, until=1)
+    _train(tmp_path / "parted", values, until=3)
+    model, resumable, _ = _train(tmp_path / "parted", values)
+    assert [e["epoch"] for e in resumable.epochs] == [1, 2, 3, 4]
+    # Patience counts over the runs: the best was epoch 2.
+    assert resumable.finished and resumable.best_epoch == expected.best_epoch == 2
+    np.testing.assert_array_equal(model.get_weights()[0], whole.get_weights()[0])
+    assert int(model.optimizer.iterations) == int(whole.optimizer.iterations)
+    resumable.load_best(model)
+    np.testing.assert_array_equal(model.get_weights()[0], watch.weights[1])
+
+
+def test_keeps_one_checkpoint_and_the_best_weights(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    _train(folder, [0.5, 0.9, 0.6])
+    names = {path.name.split(".")[0] for path in folder.iterdir()}
+    assert names == {"epoch-3", "best-2", "progress"}
+
+
+def test_killed_while_an_epochs_files_are_written(tmp_path: Path) -> None:
+    """Best weights of an epoch that does not count yet do not replace the last."""
+    folder, values = tmp_path / "work", [0.5, 0.9, 0.7]
+    _, _, watch = _train(folder, values, until=1)
+    (folder / "best-2.weights.h5").write_bytes(b"half")
+    (folder / "epoch-2.index").write_bytes(b"half")
+    model, resumable, _ = _train(folder, [0.5, 0.4, 0.3], until=2)
+    assert [e["value"] for e in resumable.epochs] == [0.5, 0.4]
+    resumable.load_best(model)
+    np.testing.assert_array_equal(model.get_weights()[0], watch.weights[0])
+
+
+def test_other_keys_start_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    _train(folder, [0.5, 0.9], key="one")
+    model = _model()
+    resumable = ResumableTraining(folder, key="two", monitor="value")
+    before = model.get_weights()[0]
+    assert resumable.restore(model) == 0 and resumable.epochs == []
+    np.testing.assert_array_equal(model.get_weights()[0], before)
+    assert not folder.exists()
+
+
+def test_nothing_to_restore(tmp_path: Path) -> None:
+    assert ResumableTraining(tmp_path / "none").restore(_model()) == 0
+
+
+def _truncate(folder: Path) -> None:
+    path = next(folder.glob("epoch-1.index"))
+    path.write_bytes(path.read_bytes()[:10])
+
+
+def _remove(folder: Path) -> None:
+    next(folder.glob("epoch-1.index")).unlink()
+
+
+@pytest.mark.parametrize("damage", [_truncate, _remove])
+def test_a_damaged_checkpoint(tmp_path: Path, damage: Any) -> None:
+    folder = tmp_path / "work"
+    _train(folder, [0.5])
+    damage(folder)
+    with pytest.raises(StoreError, match="damaged or of another model. Remove the"):
+        ResumableTraining(folder, monitor="value").restore(_model())
+
+
+def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    _train(folder, [0.5])
+    with pytest.raises(StoreError, match="damaged or of another model"):
+        ResumableTraining(folder, monitor="value").restore(_model(units=3))
+
+
+@pytest.mark.parametrize("content", [b"half", None])
+def test_damaged_best_weights(tmp_path: Path, content: bytes | None) -> None:
+    model, resumable, _ = _train(tmp_path / "work", [0.5])
+    path = tmp_path / "work" / "best-1.weights.h5"
+    path.write_bytes(content) if content else path.unlink()
+    with pytest.raises(StoreError, match="damaged or of another model. Remove the"):
+        resumable.load_best(model)
+
+
+def test_speed_is_logged(tmp_path: Path) -> None:
+    _train(tmp_path / "work", [0.5], rows_per_epoch=100)
+    (epoch,) = read_json(tmp_path / "work" / "progress.json")["epochs"]
+    assert epoch["seconds"] > 0
+    assert epoch["rows_per_second"] == pytest.approx(100 / epoch["seconds"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_divergence_is_an_error_that_keeps_the_last_good_epoch(
+    tmp_path: Path, value: float
+) -> None:
+    with pytest.raises(ConfigError, match="Training diverged.*value.*Lower the learn"):
+        _train(tmp_path / "work", [0.5, value])
+    assert len(read_json(tmp_path / "work" / "progress.json")["epochs"]) == 1
+
+
+def test_the_monitor_must_be_logged(tmp_path: Path) -> None:
+    model, resumable = _model(), ResumableTraining(tmp_path / "work", monitor="auc")
+    with pytest.raises(
+        ConfigError, match="among the logs: loss. Received: monitor='auc'"
+    ):
+        model.fit(np.eye(2), np.ones(2), callbacks=[resumable], verbose=0)
+
+
+def test_patience_must_be_positive(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="`patience` must be positive.*patience=0"):
+        ResumableTraining(tmp_path, patience=0)

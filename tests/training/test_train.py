@@ -1,0 +1,246 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_sllmr.compat import keras
+from keras_sllmr.errors import ConfigError, StoreError
+from keras_sllmr.io.lock import exclusive
+from keras_sllmr.store.score_table import ScoreTable
+from keras_sllmr.training import train as train_module
+from keras_sllmr.training.settings import TrainSettings
+from keras_sllmr.training.train import train
+from keras_sllmr.training.trained_model import TrainedModel
+
+Scores = Callable[[str], ScoreTable]
+
+# Graphs of tf.data stay graphs, and are meant to.
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config")
+
+
+def _settings(**changes: Any) -> TrainSettings:
+    return TrainSettings.model_validate(
+        {
+            "backbone": {
+                "history_length": 4,
+                # Without dropout, whose draws a restart begins anew.
+                "hyperparameters": {
+                    "embedding_dim": 4,
+                    "dnn_hidden_units": [6],
+                    "dnn_dropout": 0.0,
+                },
+            },
+            "batch": {"rows": 160, "guidance_users": 4, "probe_users": 8},
+            "learning_rate": 0.01,
+            "epochs": 2,
+            **changes,
+        }
+    )
+
+
+class _Killed(BaseException):
+    """As a signal would, it passes through everything that handles errors."""
+
+
+class _KillAt(keras.callbacks.Callback):
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.number == self.epoch:
+            raise _Killed
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.number = epoch
+
+
+class _Watch(keras.callbacks.Callback):
+    """Keeps the backbone's weights of each epoch, and may set its AUC."""
+
+    def __init__(self, values: list[float] | None = None) -> None:
+        super().__init__()
+        self.values = values
+        self.numbers: list[int] = []
+        self.weights: list[list[np.ndarray]] = []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.numbers.append(epoch)
+        self.weights.append(self.model.backbone.get_weights())
+        if self.values:
+            logs["val_auc_sampled"] = self.values[epoch]
+
+
+def _assert_same(one: list[Any], other: list[Any], **tolerance: float) -> None:
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, **{"rtol": 1e-4, "atol": 1e-6, **tolerance})
+
+
+def test_plain_training(tmp_path: Path, world: Any, scores_of: Scores) -> None:
+    """In graph mode; scores that the method has no use for are left alone."""
+    called = []
+
+    def extra(done: int, steps: int) -> list[Any]:
+        called.append((done, steps))
+        return []
+
+    trained = train(
+        "none",
+        world.split,
+        tmp_path / "model",
+        settings=_settings(),
+        text=world.text,
+        scores=scores_of("right"),
+        callbacks=extra,
+    )
+    assert called == [(0, len(world.split.train) // 80)]
+    assert trained.manifest["settings"]["method"] == "none"
+    assert trained.manifest["parent"] == {
+        "store": world.split.store.fingerprint,
+        "scores": None,
+        "text": world.text.manifest["fingerprint"],
+    }
+    history = trained.history
+    assert len(history["epochs"]) == 2
+    assert history["pairs_per_batch"] == history["labelled_rows_with_a_score"] == 0
+    for epoch in history["epochs"]:
+        assert epoch["loss"] == epoch["base_loss"]
+        assert 0 <= epoch["val_auc_sampled"] <= 1 and epoch["rows_per_second"] > 0
+    assert trained.model.weight == 0
+    assert [path.name for path in tmp_path.glob("[!.]*")] == ["model"]
+
+
+def test_selective_training(tmp_path: Path, world: Any, scores_of: Scores) -> None:
+    table = scores_of("right")
+    trained = train(
+        "sllmr",
+        world.split,
+        tmp_path / "model",
+        settings=_settings(selective={"weight": 0.3, "margin": 0.7}),
+        text=world.text,
+        scores=table,
+    )
+    assert trained.manifest["parent"]["scores"] == table.manifest["fingerprint"]
+    assert (trained.model.weight, trained.model.regularizer.margin) == (0.3, 0.7)
+    history = trained.history
+    assert history["pairs_per_batch"] > 0
+    assert 0 < history["labelled_rows_with_a_score"] < 1
+    for epoch in history["epochs"]:
+        assert epoch["loss"] == pytest.approx(
+            epoch["base_loss"] + 0.3 * epoch["pair_loss"] + epoch["gate_loss"],
+            rel=1e-5,
+        )
+        assert 0 < epoch["alpha"] < 1 and epoch["alpha_pairs"] > 0
+    names = {"gate_cold", "gate_tail", "gate_uncertainty", "gate_bias"}
+    assert names <= set(history["epochs"][0])
+    gate = trained.model.gate.weight.numpy()
+    best = history["epochs"][history["best_epoch"] - 1]
+    signals = trained.model.gate.signals
+    assert [best[f"gate_{name}"] for name in signals] == pytest.approx(list(gate))
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_goes_on_after_being_killed(
+    tmp_path: Path, world: Any, scores_of: Scores
+) -> None:
+    settings = _settings(epochs=3)
+
+    def run(name: str, *callbacks: Any) -> TrainedModel:
+        return train(
+            "sllmr",
+            world.split,
+            tmp_path / name,
+            settings=settings,
+            text=world.text,
+            scores=scores_of("right"),
+            callbacks=lambda done, steps: list(callbacks),
+        )
+
+    whole = run("whole")
+    with pytest.raises(_Killed):
+        run("model", _KillAt(epoch=1))
+    assert not (tmp_path / "model").exists()
+    assert (tmp_path / "model.checkpoint" / "progress.json").exists()
+    watch = _Watch()
+    resumed = run("model", watch)
+    assert watch.numbers == [1, 2]
+    assert not (tmp_path / "model.checkpoint").exists()
+    assert resumed.history["best_epoch"] == whole.history["best_epoch"]
+    for one, other in zip(
+        resumed.history["epochs"], whole.history["epochs"], strict=True
+    ):
+        clocks = {"seconds", "rows_per_second"}
+        assert {key: one[key] for key in set(one) - clocks} == pytest.approx(
+            {key: other[key] for key in set(other) - clocks}, rel=1e-4
+        )
+    _assert_same(resumed.model.get_weights(), whole.model.get_weights())
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_keeps_the_best_epoch_and_starts_anew_with_other_settings(
+    tmp_path: Path, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = _Watch([0.5, 0.7, 0.6, 0.6, 0.9])
+    monkeypatch.setattr(train_module, "SampledAUC", lambda *datasets: watch)
+    settings = _settings(epochs=5, backbone={"text": False, "history_length": 4})
+
+    def run(settings: TrainSettings, *callbacks: Any) -> TrainedModel:
+        return train(
+            "none",
+            world.split,
+            tmp_path / "model",
+            settings=settings,
+            callbacks=lambda done, steps: list(callbacks),
+        )
+
+    trained = run(settings)
+    assert watch.numbers == [0, 1, 2, 3]
+    assert trained.history["best_epoch"] == 2
+    values = [epoch["val_auc_sampled"] for epoch in trained.history["epochs"]]
+    assert values == [0.5, 0.7, 0.6, 0.6]
+    _assert_same(trained.backbone.get_weights(), watch.weights[1], rtol=0, atol=0)
+
+    with pytest.raises(_Killed):
+        run(settings, _KillAt(epoch=2))
+    before = trained.path.joinpath("manifest.json").read_bytes()
+    watch.numbers.clear()
+    again = run(settings.model_copy(update={"learning_rate": 0.02, "epochs": 1}))
+    assert watch.numbers == [0]
+    assert again.path.joinpath("manifest.json").read_bytes() != before
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_divergence_leaves_the_last_model_in_place(tmp_path: Path, world: Any) -> None:
+    path, backbone = tmp_path / "model", {"text": False, "history_length": 4}
+    train("none", world.split, path, settings=_settings(backbone=backbone, epochs=1))
+    before = (path / "model.keras").read_bytes()
+    with pytest.raises(ConfigError, match="Training diverged"):
+        train(
+            "none",
+            world.split,
+            path,
+            settings=_settings(backbone=backbone, learning_rate=1e25),
+        )
+    assert (path / "model.keras").read_bytes() == before
+
+
+def test_one_job_a_folder(tmp_path: Path, world: Any) -> None:
+    settings = _settings(backbone={"text": False})
+    with (
+        exclusive(tmp_path / "model"),
+        pytest.raises(StoreError, match="Another process is writing"),
+    ):
+        train("none", world.split, tmp_path / "model", settings=settings)
+
+
+def test_what_is_missing(tmp_path: Path, world: Any) -> None:
+    path, method = tmp_path / "model", "sllmr"
+    with pytest.raises(StoreError, match="needs a score table. Run `sllmr score`"):
+        train("sllmr", world.split, path, text=world.text)
+    with pytest.raises(StoreError, match="needs the items' text vectors. Run `sllmr e"):
+        train("none", world.split, path)
+    with pytest.raises(ConfigError, match="one of none, sllmr.*method='slmr'"):
+        train(method.replace("ll", "l"), world.split, path)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
