@@ -99,10 +99,15 @@ def import_(
         "store": str(store),
         "fingerprint": made.fingerprint,
         **made.manifest["counts"],
-        "dropped": made.manifest["dropped"],
+        "dropped": _told(made.manifest["dropped"], json),
         "notes": made.manifest["notes"],
     }
     show(result, json)
+
+
+def _told(counts: dict[str, int], json: bool) -> dict[str, int]:
+    """A person reads what happened, a script reads every key."""
+    return {name: count for name, count in counts.items() if count or json}
 
 
 @app.command()

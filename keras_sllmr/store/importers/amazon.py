@@ -65,7 +65,7 @@ def read_amazon(
 
     Raises:
         DataError: a file is missing, damaged or of another format, or breaks a rule
-            of `keras_sllmr.store.raw.clean`.
+            of `keras_sllmr.store.clean.clean`.
 
     Example:
         >>> read_amazon("reviews_Beauty_5.json.gz", "meta_Beauty.json.gz")

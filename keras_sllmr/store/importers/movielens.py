@@ -91,7 +91,7 @@ def read_movielens(
     Raises:
         ConfigError: an option is out of its range.
         DataError: a file is missing or damaged, or breaks a rule of
-            `keras_sllmr.store.raw.clean`.
+            `keras_sllmr.store.clean.clean`.
         EnvironmentProblem: `path` is None and the wheel is not installed.
 
     Example:

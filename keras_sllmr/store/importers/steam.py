@@ -48,7 +48,7 @@ def read_steam(
 
     Raises:
         DataError: a file is missing, damaged or of another format, or breaks a rule
-            of `keras_sllmr.store.raw.clean`.
+            of `keras_sllmr.store.clean.clean`.
 
     Example:
         >>> read_steam("data/steam", on_bad="drop")  # doctest: +SKIP

@@ -66,7 +66,7 @@ def read_tables(
 
     Raises:
         DataError: a file or a column is missing, a file is damaged, or breaks a rule
-            of `keras_sllmr.store.raw.clean`.
+            of `keras_sllmr.store.clean.clean`.
 
     Example:
         >>> import tempfile
