@@ -52,39 +52,53 @@ class GateMonitor(keras.callbacks.Callback):
 
     Args:
         block: a guidance block, see `training.batch`.
+        users_at_once: int. Users weighed at a time. Defaults to `32`.
     """
 
-    def __init__(self, block: dict[str, Any]) -> None:
+    def __init__(self, block: dict[str, Any], *, users_at_once: int = 32) -> None:
         super().__init__()
-        self._block = block
+        # Parts bound the memory: a block of 256 users can be 10,000 rows.
+        users = block["signals"]["cold"].shape[0]
+        self._parts = [
+            tf.nest.map_structure(lambda x, i=i: x[i : i + users_at_once], block)
+            for i in range(0, users, users_at_once)
+        ]
+        self._weigh = tf.function(self._sums)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluates the gate."""
-        alpha, gaps = self.model.pair_weights(self._block)
-        ordered = tf.cast(gaps > 0, alpha.dtype)
-        cold = self._block["signals"]["cold"][:, :, None]
-        tail = self._block["signals"]["tail"]
-        tail = tf.maximum(tail[:, :, None], tail[:, None, :])
-        slices = {
-            "alpha": tf.ones_like(gaps),
-            "alpha_cold": cold,
-            "alpha_warm": 1 - cold,
-            "alpha_tail": tail,
-            "alpha_head": 1 - tail,
-        }
         if logs is None:
             return
-        for name, mask in slices.items():
-            weight = ordered * mask
-            total = float(tf.reduce_sum(weight))
+        parts = [self._weigh(part) for part in self._parts]
+        for name in parts[0]:
+            total, pairs = np.sum([part[name] for part in parts], axis=0)
             if name == "alpha":
-                logs["alpha_pairs"] = total
-            if total:
-                logs[name] = float(tf.reduce_sum(alpha * weight)) / total
+                logs["alpha_pairs"] = float(pairs)
+            if pairs:
+                logs[name] = float(total / pairs)
         gate = self.model.gate
         for signal, value in zip(gate.signals, gate.weight.numpy(), strict=True):
             logs[f"gate_{signal}"] = float(value)
         logs["gate_bias"] = float(gate.bias)
+
+    def _sums(self, block: dict[str, Any]) -> dict[str, Any]:
+        """The sum of α and the number of ordered pairs, by slice."""
+        alpha, gaps = self.model.pair_weights(block)
+        ordered = tf.cast(gaps > 0, alpha.dtype)
+        cold = block["signals"]["cold"][:, :, None]
+        tail = block["signals"]["tail"]
+        tail = tf.maximum(tail[:, :, None], tail[:, None, :])
+        slices = {
+            "alpha": ordered,
+            "alpha_cold": ordered * cold,
+            "alpha_warm": ordered * (1 - cold),
+            "alpha_tail": ordered * tail,
+            "alpha_head": ordered * (1 - tail),
+        }
+        return {
+            name: tf.stack([tf.reduce_sum(alpha * mask), tf.reduce_sum(mask)])
+            for name, mask in slices.items()
+        }
 
 
 class ResumableTraining(keras.callbacks.Callback):

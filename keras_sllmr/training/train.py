@@ -40,7 +40,7 @@ from keras_sllmr.training.settings import Method, TrainSettings
 from keras_sllmr.training.trained_model import MODEL_VERSION, TrainedModel
 
 _VALIDATION = 401
-_MONITORED_USERS = 512
+_MONITORED_USERS = 256
 
 
 def build_model(
