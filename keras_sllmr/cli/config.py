@@ -47,12 +47,12 @@ class ExportConfig(Settings):
     Args:
         method: whose model.
         folder: folder of all exports.
-        version: int, or none for the next free one.
+        version: int. A run replaces its own earlier export of this version.
     """
 
     method: str = "sllmr"
     folder: Path = Path("saved_models")
-    version: int | None = Field(1, ge=1)
+    version: int = Field(1, ge=1)
 
 
 class RunConfig(Settings):

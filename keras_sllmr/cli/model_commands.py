@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from keras_sllmr.cli.common import Config, Json, Seed, Store, open_split, show
-from keras_sllmr.cli.config import ExportConfig, load_config, settings_of
+from keras_sllmr.cli.config import load_config, settings_of
 from keras_sllmr.cli.console import out, print_json
 from keras_sllmr.cli.quiet import start_tensorflow
 from keras_sllmr.errors import ConfigError
@@ -131,8 +131,7 @@ def export(
     from keras_sllmr.cli import stages
     from keras_sllmr.training.trained_model import TrainedModel
 
-    config = settings_of(ExportConfig, {"folder": to, "version": version}, "export")
     path, checked = stages.export_method(
-        TrainedModel(model), open_split(store).store, config, name
+        TrainedModel(model), open_split(store).store, to, name, version=version
     )
     show({"export": str(path), **checked}, json)

@@ -1,7 +1,6 @@
 """`sllmr run`: every stage of a configuration, skipping what is up to date."""
 
 import datetime
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,13 +178,13 @@ class _Run:
         inputs = {"model": trained.manifest["fingerprint"], "path": str(path)}
 
         def make() -> None:
-            # A run's own earlier export makes way; `sllmr export` never replaces one.
-            shutil.rmtree(path, ignore_errors=True)
             stages.export_method(
                 trained,
                 self.store,
-                config,
+                config.folder,
                 self.config.name,
+                version=config.version,
+                replace=True,
                 metrics=metrics["methods"].get(config.method),
             )
 

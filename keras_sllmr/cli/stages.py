@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_sllmr.cli.config import ExportConfig, ImportConfig, ScoreConfig, settings_of
+from keras_sllmr.cli.config import ImportConfig, ScoreConfig, settings_of
 from keras_sllmr.cli.console import progress_bar
 from keras_sllmr.cli.epoch_progress import EpochProgress
 from keras_sllmr.errors import ConfigError
@@ -126,9 +126,11 @@ def evaluate_method(trained: TrainedModel, rows: TestRows, path: Path) -> None:
 def export_method(
     trained: TrainedModel,
     store: FeatureStore,
-    config: ExportConfig,
+    folder: Path,
     name: str,
     *,
+    version: int | None = None,
+    replace: bool = False,
     metrics: dict[str, Any] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Exports a model's backbone and checks the export in a fresh process."""
@@ -136,9 +138,10 @@ def export_method(
         trained.backbone,
         trained.spec,
         store,
-        config.folder,
+        folder,
         name=name,
-        version=config.version,
+        version=version,
+        replace=replace,
         model=trained.manifest,
         metrics=metrics,
     )

@@ -30,6 +30,7 @@ def export_model(
     *,
     name: str,
     version: int | None = None,
+    replace: bool = False,
     model: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,
     labels: dict[str, str] | None = None,
@@ -46,6 +47,9 @@ def export_model(
         folder: where all exports are. Defaults to `"saved_models"`.
         name: str. The served model's name.
         version: int ≥ 1. Defaults to the one after the highest that is there.
+        replace: bool. Put the new export in an older one's place, whole or not at
+            all? Meant for a run that exports anew; what is served should get a
+            version of its own. Defaults to `False`.
         model: the trained model's manifest, kept in the export's.
         metrics: the model's evaluation, kept in the manifest.
         labels: further notes, kept in the manifest.
@@ -75,7 +79,9 @@ def export_model(
     base = Path(folder) / name
     with exclusive(base):
         path = base / str(_next_version(base) if version is None else version)
-        if path.exists():
+        if path.exists() and replace:
+            export_manifest(path)  # nothing but an export is replaced
+        elif path.exists():
             raise StoreError(
                 f"{path} exists, and an exported version is never overwritten. Choose "
                 "another version, or leave it out for the next one."

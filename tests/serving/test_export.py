@@ -222,3 +222,18 @@ def test_what_is_no_export_is_named(tmp_path):
         load_export(tmp_path)
     with pytest.raises(StoreError, match="it has no manifest.json"):
         export_manifest(tmp_path)
+
+
+def test_replace_swaps_an_export_and_nothing_else(make_backbone, spec, store, tmp_path):
+    backbone = make_backbone(spec)
+    options = {"version": 1, "replace": True}
+    path = export_model(backbone, spec, store, tmp_path, name="m", **options)
+    (path / "left-over").touch()
+    again = export_model(backbone, spec, store, tmp_path, name="m", **options)
+    assert again == path
+    assert not (path / "left-over").exists()
+    foreign = tmp_path / "other" / "1"
+    foreign.mkdir(parents=True)
+    with pytest.raises(StoreError, match="not a"):
+        export_model(backbone, spec, store, tmp_path, name="other", **options)
+    assert foreign.exists()
