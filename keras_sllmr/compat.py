@@ -42,9 +42,12 @@ def _import_deepctr() -> Any:
         sys.modules["deepctr.utils"] = stand_in
     try:
         from deepctr import layers
+        from deepctr.layers import interaction
     finally:
         if placed:
             sys.modules.pop("deepctr.utils", None)
+    # CrossNet prints its parameterisation whenever one is made or loaded.
+    interaction.print = lambda *values: None
     # Unregistered layers would make every saved model need `custom_objects`.
     for name, layer in layers.custom_objects.items():
         if isinstance(layer, type) and issubclass(layer, keras.layers.Layer):

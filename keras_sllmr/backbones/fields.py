@@ -1,7 +1,8 @@
 """The shared input assembly: every backbone's fields as embeddings."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -9,6 +10,10 @@ from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.compat import keras
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.layers.masked_mean import MaskedMean
+
+# From the target's field [batch, 1, d], the history's embeddings [batch, N, d] and its
+# ids [batch, N] to the history's field [batch, 1, d].
+PoolHistory: TypeAlias = Callable[[Any, Any, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ def assemble(
     embedding_stddev: float = 0.01,
     linear: bool = True,
     text_vectors: np.ndarray | None = None,
+    pool_history: PoolHistory | None = None,
 ) -> Fields:
     """Embeds every field; the target's and the history's tables are shared.
 
@@ -43,12 +49,16 @@ def assemble(
         linear: bool. Make first-order weights too?
         text_vectors: float `[n_items + 1, t]`. Frozen text vectors of the items; they
             add two fields, the target's text and the mean text of the history.
+        pool_history: how the embeddings of the history's items become its field, given
+            the target's. Defaults to their mean.
 
     Raises:
         ConfigError: when `text_vectors` does not have a row an item.
     """
     inputs = spec.inputs()
-    embedded = _embed(spec, inputs, embedding_dim, embedding_stddev, "embedding")
+    embedded = _embed(
+        spec, inputs, embedding_dim, embedding_stddev, "embedding", pool_history
+    )
     if text_vectors is not None:
         embedded += _text_fields(spec, inputs, embedding_dim, text_vectors)
     first_order = _embed(spec, inputs, 1, 0.0, "linear") if linear else []
@@ -56,7 +66,12 @@ def assemble(
 
 
 def _embed(
-    spec: FeatureSpec, inputs: dict[str, Any], dim: int, stddev: float, role: str
+    spec: FeatureSpec,
+    inputs: dict[str, Any],
+    dim: int,
+    stddev: float,
+    role: str,
+    pool_history: PoolHistory | None = None,
 ) -> list[Any]:
     def table(name: str, size: int) -> Any:
         return keras.layers.Embedding(
@@ -77,7 +92,12 @@ def _embed(
         )
 
     items = table("item", spec.n_items)
-    fields = [single("item", items), pooled("history", items)]
+    target = single("item", items)
+    if pool_history is None:
+        history = pooled("history", items)
+    else:
+        history = pool_history(target, items(inputs["history"]), inputs["history"])
+    fields = [target, history]
     if "item_attributes" in inputs:
         attributes = table("attribute", spec.n_attributes)
         fields += [

@@ -1,15 +1,28 @@
 """Backbones by name, so that a configuration can choose one."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from keras_sllmr.backbones.autoint import autoint
+from keras_sllmr.backbones.dcn import dcn
+from keras_sllmr.backbones.dcnv2 import dcnv2
 from keras_sllmr.backbones.deepfm import deepfm
+from keras_sllmr.backbones.din import din
 from keras_sllmr.backbones.features import FeatureSpec
+from keras_sllmr.backbones.xdeepfm import xdeepfm
 from keras_sllmr.errors import ConfigError
 
-BACKBONES: dict[str, Callable[..., Any]] = {"deepfm": deepfm}
+BACKBONES: dict[str, Callable[..., Any]] = {
+    "deepfm": deepfm,
+    "xdeepfm": xdeepfm,
+    "autoint": autoint,
+    "dcn": dcn,
+    "dcnv2": dcnv2,
+    "din": din,
+}
 
 
 def build_backbone(
@@ -42,6 +55,6 @@ def build_backbone(
             spec, text_vectors=text_vectors, seed=seed, **hyperparameters
         )
     except TypeError as error:
-        if "unexpected keyword argument" in str(error):
+        if re.search("unexpected keyword|multiple values", str(error)):
             raise ConfigError(f"The backbone {name!r}: {error}.") from error
         raise

@@ -46,9 +46,10 @@ def shuffle_weights() -> Callable[[Any], Any]:
         rng = np.random.default_rng(11)
         for layer in model.layers:
             if layer.trainable:
-                layer.set_weights(
-                    [rng.normal(0, 0.5, w.shape) for w in layer.get_weights()]
-                )
+                for weight in layer.weights:
+                    value = rng.normal(0, 0.5, weight.shape)
+                    positive = "moving_variance" in weight.name
+                    weight.assign(np.abs(value) if positive else value)
         return model
 
     return shuffle

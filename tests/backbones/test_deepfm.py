@@ -10,7 +10,6 @@ import pytest
 
 from keras_sllmr.backbones.deepfm import deepfm
 from keras_sllmr.backbones.features import FeatureSpec
-from keras_sllmr.compat import keras
 from keras_sllmr.errors import ConfigError
 
 Rows = dict[str, np.ndarray]
@@ -96,44 +95,6 @@ def test_equals_a_recomputation(
     )
 
 
-def test_without_attributes(
-    spec: FeatureSpec, rows: Rows, shuffle_weights: Shuffle
-) -> None:
-    model = shuffle_weights(_build(replace(spec, n_attributes=0)))
-    assert set(model.input) == {"item", "history"}
-    assert np.isfinite(model(_of(model, rows))).all()
-
-
-def test_places_of_padding_do_not_matter(
-    spec: FeatureSpec, rows: Rows, text_vectors: np.ndarray, shuffle_weights: Shuffle
-) -> None:
-    model = shuffle_weights(_build(spec, text_vectors=text_vectors))
-    rng = np.random.default_rng(0)
-    moved = {
-        name: rng.permuted(value, axis=1) if value.ndim == 2 else value
-        for name, value in _of(model, rows).items()
-    }
-    assert any((moved[name] != rows[name]).any() for name in moved)
-    np.testing.assert_allclose(model(_of(model, rows)), model(moved), atol=1e-5)
-
-
-def test_more_padding_does_not_matter(
-    spec: FeatureSpec, rows: Rows, text_vectors: np.ndarray, shuffle_weights: Shuffle
-) -> None:
-    model = shuffle_weights(_build(spec, text_vectors=text_vectors))
-    wider = _build(
-        replace(spec, history_length=5, attribute_width=3), text_vectors=text_vectors
-    )
-    wider.set_weights(model.get_weights())
-    padded = {
-        name: np.pad(rows[name], ((0, 0), (tensor.shape[1] - rows[name].shape[1], 0)))
-        if tensor.shape.rank == 2
-        else rows[name]
-        for name, tensor in wider.input.items()
-    }
-    np.testing.assert_allclose(model(_of(model, rows)), wider(padded), atol=1e-5)
-
-
 def test_dropout_acts_in_training_alone(spec: FeatureSpec, rows: Rows) -> None:
     model = _build(spec, dnn_dropout=0.5, embedding_stddev=1.0)
     inputs = _of(model, rows)
@@ -143,35 +104,10 @@ def test_dropout_acts_in_training_alone(spec: FeatureSpec, rows: Rows) -> None:
     assert (np.abs(trained - once) > 1e-6).any()
 
 
-def test_the_seed_makes_the_weights(spec: FeatureSpec) -> None:
-    first, second, other = (_build(spec, seed=seed) for seed in (1, 1, 2))
-    for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert any(
-        (a != b).any()
-        for a, b in zip(first.get_weights(), other.get_weights(), strict=True)
-    )
-
-
 def test_text_vectors_are_frozen(spec: FeatureSpec, text_vectors: np.ndarray) -> None:
     model = _build(spec, text_vectors=text_vectors)
     assert len(model.non_trainable_weights) == 1
     np.testing.assert_array_equal(model.non_trainable_weights[0], text_vectors)
-
-
-def test_save_and_load(
-    tmp_path: Path,
-    spec: FeatureSpec,
-    rows: Rows,
-    text_vectors: np.ndarray,
-    shuffle_weights: Shuffle,
-) -> None:
-    model = shuffle_weights(
-        _build(replace(spec, user_id=True), text_vectors=text_vectors)
-    )
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(model(rows), loaded(rows))
 
 
 def test_the_config_does_not_hold_the_vectors(

@@ -22,6 +22,11 @@ def test_unknown_hyperparameter(spec: FeatureSpec) -> None:
         build_backbone("deepfm", spec, embedding_size=4)
 
 
+def test_a_hyperparameter_that_the_backbone_sets(spec: FeatureSpec) -> None:
+    with pytest.raises(ConfigError, match="'din'.*'first_order'"):
+        build_backbone("din", spec, first_order=True)
+
+
 def test_other_type_errors_are_not_hidden(
     spec: FeatureSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
