@@ -65,7 +65,7 @@ class RunConfig(Settings):
         data: see `ImportConfig`; the YAML key is `import`.
         score: see `ScoreConfig`.
         train: as `training.train.TrainSettings` takes it.
-        evaluate: as `evaluation.evaluate.EvaluationSettings` takes it.
+        evaluate: as `evaluation.heldout.EvaluationSettings` takes it.
         export: see `ExportConfig`.
     """
 

@@ -81,7 +81,9 @@ def evaluate(
     import tempfile
 
     from keras_sllmr.cli import stages
-    from keras_sllmr.evaluation import evaluate as job
+    from keras_sllmr.evaluation.evaluate import load_values
+    from keras_sllmr.evaluation.heldout import EvaluationSettings, TestRows
+    from keras_sllmr.evaluation.summary import summarise
     from keras_sllmr.evaluation.terminal import comparison_table
     from keras_sllmr.io.atomic import write_json
     from keras_sllmr.training.trained_model import TrainedModel
@@ -93,15 +95,15 @@ def evaluate(
         )
     values = load_config(config).evaluate if config else {}
     values = {"seed": seed, **values, **({} if full else {"full": False})}
-    settings = settings_of(job.EvaluationSettings, values, "evaluate")
-    rows = job.TestRows(open_split(store), settings)
+    settings = settings_of(EvaluationSettings, values, "evaluate")
+    rows = TestRows(open_split(store), settings)
     with tempfile.TemporaryDirectory() as scratch:
         folder = to or Path(scratch)
         for name, path in zip(names, models, strict=True):
             stages.evaluate_method(TrainedModel(path), rows, folder / f"{name}.npz")
-        metrics = job.summarise(
+        metrics = summarise(
             rows,
-            {name: job.load_values(folder / f"{name}.npz") for name in names},
+            {name: load_values(folder / f"{name}.npz") for name in names},
             labels=stages.method_labels(names),
             baseline=names[0],
         )

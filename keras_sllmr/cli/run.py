@@ -9,13 +9,10 @@ import keras_sllmr
 from keras_sllmr.cli import stages
 from keras_sllmr.cli.config import RunConfig, settings_of
 from keras_sllmr.cli.ledger import StageLedger
-from keras_sllmr.evaluation.evaluate import (
-    EvaluationSettings,
-    TestRows,
-    load_values,
-    summarise,
-)
+from keras_sllmr.evaluation.evaluate import load_values
+from keras_sllmr.evaluation.heldout import EvaluationSettings, TestRows
 from keras_sllmr.evaluation.report import write_report
+from keras_sllmr.evaluation.summary import summarise
 from keras_sllmr.io.atomic import write_json
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.scoring.reliability import describe_table

@@ -9,7 +9,8 @@ from keras_sllmr.cli.config import ImportConfig, ScoreConfig, settings_of
 from keras_sllmr.cli.console import progress_bar
 from keras_sllmr.cli.epoch_progress import EpochProgress
 from keras_sllmr.errors import ConfigError
-from keras_sllmr.evaluation.evaluate import TestRows, score_method
+from keras_sllmr.evaluation.evaluate import score_method
+from keras_sllmr.evaluation.heldout import TestRows
 from keras_sllmr.io.hashing import file_sha256
 from keras_sllmr.scoring.candidates import CandidateSettings
 from keras_sllmr.scoring.embedded import embedded_teacher

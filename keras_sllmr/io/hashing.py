@@ -16,15 +16,19 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def folder_sha256(folder: str | os.PathLike[str], pattern: str = "**/*") -> str:
-    """SHA-256 over the names and contents of a folder's files, in name order."""
+def file_hashes(folder: str | os.PathLike[str], *, skip: str = "") -> dict[str, str]:
+    """SHA-256 of every file below a folder, by relative path, in path order.
+
+    Args:
+        folder: the folder.
+        skip: str. Name of files to leave out.
+    """
     folder = Path(folder)
-    listing = {
+    return {
         str(path.relative_to(folder)): file_sha256(path)
-        for path in sorted(folder.glob(pattern))
-        if path.is_file()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != skip
     }
-    return fingerprint(listing)
 
 
 def fingerprint(value: Any) -> str:

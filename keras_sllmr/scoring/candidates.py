@@ -250,11 +250,3 @@ def unique_pairs(parts: list[Candidates], n_items: int) -> list[np.ndarray]:
     if len(parts) > 1:
         kept[0] &= ~np.isin(keys[0], keys[1][kept[1]])
     return kept
-
-
-__all__ = [
-    "CandidateSettings",
-    "Candidates",
-    "draw_candidates",
-    "unique_pairs",
-]

@@ -70,14 +70,6 @@ class SeenItems:
         place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         return self._keys[place] == keys
 
-    def counts(self, users: np.ndarray) -> np.ndarray:
-        """How many items each user has interacted with."""
-        low = np.searchsorted(self._keys, self._key(users, np.zeros_like(users)))
-        high = np.searchsorted(
-            self._keys, self._key(users, np.full_like(users, self.n_items)), "right"
-        )
-        return high - low
-
 
 def negatives(
     users: np.ndarray, seen: SeenItems, *keys: int | np.ndarray, rounds: int = 256

@@ -8,7 +8,7 @@ from typing import Any
 import keras_sllmr
 from keras_sllmr.errors import StoreError
 from keras_sllmr.io.atomic import read_json, write_json
-from keras_sllmr.io.hashing import file_sha256, fingerprint
+from keras_sllmr.io.hashing import file_hashes, file_sha256, fingerprint
 
 FILE_NAME = "manifest.json"
 _PARTS = ("counts", "settings", "parent", "files")
@@ -39,11 +39,7 @@ def write_manifest(
         The manifest. Its `fingerprint` covers the content, not the time of making.
     """
     folder = Path(folder)
-    files = {
-        str(path.relative_to(folder)): file_sha256(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != FILE_NAME
-    }
+    files = file_hashes(folder, skip=FILE_NAME)
     manifest = {
         "kind": kind,
         "schema_version": schema_version,

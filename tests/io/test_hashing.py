@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from keras_sllmr.io.hashing import file_sha256, fingerprint, folder_sha256
+from keras_sllmr.io.hashing import file_hashes, file_sha256, fingerprint
 
 
 def test_file(tmp_path):
@@ -12,25 +12,16 @@ def test_file(tmp_path):
     assert file_sha256(path) == hashlib.sha256(content).hexdigest()
 
 
-def test_folder_covers_names_and_contents(tmp_path):
+def test_files_of_a_folder(tmp_path):
     (tmp_path / "sub").mkdir()
-    (tmp_path / "a.txt").write_text("1")
-    (tmp_path / "sub" / "b.txt").write_text("2")
-    first = folder_sha256(tmp_path)
-    assert folder_sha256(str(tmp_path)) == first
-    (tmp_path / "sub" / "b.txt").write_text("3")
-    changed = folder_sha256(tmp_path)
-    (tmp_path / "sub" / "b.txt").write_text("2")
-    (tmp_path / "a.txt").rename(tmp_path / "c.txt")
-    renamed = folder_sha256(tmp_path)
-    assert len({first, changed, renamed}) == 3
-
-
-def test_folder_pattern(tmp_path):
-    (tmp_path / "a.txt").write_text("1")
-    first = folder_sha256(tmp_path, "*.txt")
-    (tmp_path / "b.log").write_text("noise")
-    assert folder_sha256(tmp_path, "*.txt") == first
+    (tmp_path / "b.txt").write_text("1")
+    (tmp_path / "sub" / "a.txt").write_text("2")
+    (tmp_path / "sub" / "skipped").write_text("3")
+    assert file_hashes(str(tmp_path), skip="skipped") == {
+        "b.txt": hashlib.sha256(b"1").hexdigest(),
+        "sub/a.txt": hashlib.sha256(b"2").hexdigest(),
+    }
+    assert list(file_hashes(tmp_path)) == ["b.txt", "sub/a.txt", "sub/skipped"]
 
 
 @pytest.mark.parametrize(

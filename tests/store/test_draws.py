@@ -116,18 +116,11 @@ def test_seen_by_hand():
         [False, False, False],
         [False, True, False],
     ]
-    assert seen.counts(np.array([3, 1, 2, 0])).tolist() == [1, 2, 0, 0]
-
-
-def test_seen_counts_an_item_once():
-    seen = SeenItems(np.array([1, 1, 1]), np.array([2, 2, 3]), 3)
-    assert seen.counts(np.array([1])).tolist() == [2]
 
 
 def test_nothing_seen():
     seen = SeenItems(np.zeros(0, int), np.zeros(0, int), 3)
     assert seen(np.ones((2, 1), int), np.arange(1, 4)).tolist() == [[False] * 3] * 2
-    assert seen.counts(np.array([1, 2])).tolist() == [0, 0]
     assert negatives(np.ones(4, int), seen, 0, np.arange(4)).min() >= 1
 
 
@@ -138,8 +131,6 @@ def test_seen_says_what_the_histories_say(catalogue):
     for user, history in enumerate(histories, start=1):
         items = np.arange(1, n_items + 1)
         assert items[seen(np.full(n_items, user), items)].tolist() == sorted(history)
-    users = np.arange(1, len(histories) + 1)
-    assert seen.counts(users).tolist() == [len(history) for history in histories]
 
 
 @given(catalogues(), SEEDS, st.integers(0, 99), st.randoms(use_true_random=False))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_sllmr.errors import StoreError
-from keras_sllmr.io.hashing import folder_sha256
+from keras_sllmr.io.hashing import file_hashes
 from keras_sllmr.store import feature_store
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.score_table import ScoreTable
@@ -135,11 +135,11 @@ def test_does_not_replace_what_is_no_store(small_store, tmp_path, small_raw):
     vectors = TextVectors.create(
         tmp_path / "text", small_store, np.ones((41, 2)), encoder="e"
     )
-    before = folder_sha256(tmp_path)
+    before = file_hashes(tmp_path)
     for path in (folder, file, vectors.path):
         with pytest.raises(StoreError, match="exists and is not a store"):
             FeatureStore.create(path, small_raw)
-    assert folder_sha256(tmp_path) == before
+    assert file_hashes(tmp_path) == before
 
 
 def test_no_store(tmp_path):
@@ -249,22 +249,22 @@ def test_failure_half_way_leaves_the_old_store(stored, raw_of, monkeypatch, erro
         raise error
 
     monkeypatch.setattr(feature_store, "write_manifest", failing)
-    before = folder_sha256(stored)
+    before = file_hashes(stored)
     expected = StoreError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected, match="item|Could not write .*: No space left"):
         FeatureStore.create(stored, raw_of([[1, 2, 3, 4]], 4))
-    assert folder_sha256(stored) == before and visible(stored.parent) == {"store"}
+    assert file_hashes(stored) == before and visible(stored.parent) == {"store"}
     with pytest.raises(expected):
         FeatureStore.create(stored.parent / "new", raw_of([[1, 2, 3, 4]], 4))
     assert visible(stored.parent) == {"store"}
 
 
 def test_two_jobs_write_one_store(stored, raw_of, other_writer):
-    before, raw = folder_sha256(stored), raw_of([[1, 2, 3, 4]], 4)
+    before, raw = file_hashes(stored), raw_of([[1, 2, 3, 4]], 4)
     with other_writer(stored) as process:
         with pytest.raises(StoreError, match="Another process is writing .*store"):
             FeatureStore.create(stored, raw)
-        assert folder_sha256(stored) == before
+        assert file_hashes(stored) == before
         assert FeatureStore(stored).n_users == 30
         process.kill()
         process.wait()
@@ -324,7 +324,7 @@ def test_full_disk_and_another_process(small_store, stored, small_raw, score_row
     TextVectors.create(folder / "text", small_store, np.ones((41, 3)), encoder="e")
     (folder / "raw.pickle").write_bytes(pickle.dumps(small_raw))
     score_rows.to_pickle(folder / "rows.pickle")
-    kept = {name: folder_sha256(folder / name) for name in ("store", "scores", "text")}
+    kept = {name: file_hashes(folder / name) for name in ("store", "scores", "text")}
     sizes = [(stored / name).stat().st_size for name in (ITEMS, "schema.pbtxt")]
     limits = [*(size - 1 for size in sizes), 0]
     assert limits[0] > limits[1] > 0  # the shard alone, and the schema before it
@@ -344,6 +344,6 @@ def test_full_disk_and_another_process(small_store, stored, small_raw, score_row
         assert f"/{name}" in answer and "File too large" in answer
         assert "Nothing was left behind; free some space" in answer
         assert "\n" not in answer
-    assert kept == {name: folder_sha256(folder / name) for name in kept}
+    assert kept == {name: file_hashes(folder / name) for name in kept}
     inputs = {"raw.pickle", "rows.pickle", "again", "again2"}
     assert visible(folder) == {*kept, *inputs}
