@@ -67,11 +67,12 @@ def _version(name: str, problems: list[str]) -> str:
 
 def _embedded() -> str:
     from keras_sllmr.errors import EnvironmentProblem
-    from keras_sllmr.scoring.encoders import MiniLM, package_file
+    from keras_sllmr.scoring.encoders import MiniLM
+    from keras_sllmr.store.importers.movielens import embedded_folder
 
     try:
         MiniLM()
-        package_file("recbole", "dataset_example/ml-100k/ml-100k.inter")
+        embedded_folder()
     except EnvironmentProblem as error:
         return f"missing (optional): {error}"
     return "there"

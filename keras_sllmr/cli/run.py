@@ -2,6 +2,7 @@
 
 import datetime
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import keras_sllmr
 from keras_sllmr.cli import stages
 from keras_sllmr.cli.config import RunConfig, settings_of
 from keras_sllmr.cli.ledger import StageLedger
+from keras_sllmr.errors import ConfigError
 from keras_sllmr.evaluation.evaluate import load_values
 from keras_sllmr.evaluation.heldout import EvaluationSettings, TestRows
 from keras_sllmr.evaluation.report import write_report
@@ -53,6 +55,11 @@ class _Run:
     def __init__(
         self, config: RunConfig, folder: Path, force: bool, announce: Announce
     ) -> None:
+        if config.export.method not in config.methods:
+            raise ConfigError(
+                f"`export.method` must be among `methods`, {', '.join(config.methods)}. "
+                f"Received: {config.export.method!r}"
+            )
         self.config, self.folder, self.announce = config, folder, announce
         self.ledger = StageLedger(folder, force=force)
         self.train = settings_of(
@@ -74,6 +81,10 @@ class _Run:
         self.scores = ScoreTable(self.folder / "scores", self.store)
         for method in self.config.methods:
             self._train(method)
+        self.models: dict[str, TrainedModel] = {
+            method: TrainedModel(self.folder / "models" / method)
+            for method in self.config.methods
+        }
         values = self._evaluate()
         metrics = self._metrics(values)
         write_json(self.folder / "metrics.json", metrics)
@@ -150,8 +161,7 @@ class _Run:
 
     def _evaluate(self) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for method in self.config.methods:
-            trained = TrainedModel(self.folder / "models" / method)
+        for method, trained in self.models.items():
             path = self.folder / "evaluation" / f"{method}.npz"
             inputs = {
                 "model": trained.manifest["fingerprint"],
@@ -161,16 +171,14 @@ class _Run:
                 f"evaluate {method}",
                 inputs,
                 path,
-                lambda trained=trained, path=path: stages.evaluate_method(  # type: ignore[misc]
-                    trained, self.rows, path
-                ),
+                partial(stages.evaluate_method, trained, self.rows, path),
             )
             values[method] = load_values(path)
         return values
 
     def _export(self, metrics: dict[str, Any]) -> str:
         config = self.config.export
-        trained = TrainedModel(self.folder / "models" / config.method)
+        trained = self.models[config.method]
         path = config.folder / self.config.name / str(config.version)
         inputs = {"model": trained.manifest["fingerprint"], "path": str(path)}
 
@@ -190,10 +198,6 @@ class _Run:
 
     def _metrics(self, values: dict[str, Any]) -> dict[str, Any]:
         config = self.config
-        training = {
-            method: TrainedModel(self.folder / "models" / method).history
-            for method in config.methods
-        }
         return {
             "name": config.name,
             "created": datetime.datetime.now(datetime.timezone.utc).isoformat(
@@ -204,7 +208,7 @@ class _Run:
             "store": {"fingerprint": self.store.fingerprint, **stats(self.split)},
             "teacher": describe_table(self.scores, self.split),
             **summarise(self.rows, values, labels=stages.method_labels(config.methods)),
-            "training": training,
+            "training": {name: model.history for name, model in self.models.items()},
             "stages": self.ledger.stages,
             "settings": {
                 **config.model_dump(mode="json", by_alias=True),

@@ -1,6 +1,5 @@
 """Each stage by itself: the library composed, with progress shown."""
 
-import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from keras_sllmr.serving.check import check_export
 from keras_sllmr.serving.export import export_model
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.importers import IMPORTERS
+from keras_sllmr.store.importers.movielens import embedded_folder
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors
@@ -27,21 +27,20 @@ from keras_sllmr.training.settings import TrainSettings
 from keras_sllmr.training.train import train
 from keras_sllmr.training.trained_model import TrainedModel
 
-
-def source_hashes(config: ImportConfig) -> dict[str, str]:
-    """SHA-256 of every source file; the version of the wheel for embedded data."""
-    if config.path is None:
-        return {"recbole": importlib.metadata.version("recbole")}
-    if not config.path.exists():
-        raise ConfigError(f"No such file or folder: {config.path}")
-    named = [Path(v) for k, v in config.options.items() if k in _SECOND_FILE.values()]
-    files = [config.path, *named]
-    if config.path.is_dir():
-        files = sorted(path for path in config.path.iterdir() if path.is_file())
-    return {path.name: file_sha256(path) for path in files}
-
-
 _SECOND_FILE = {"tables": "items", "amazon": "meta", "steam": "games"}
+
+
+def source_hashes(config: ImportConfig) -> list[tuple[str, str]]:
+    """Name and SHA-256 of every source file, the embedded ones included."""
+    path = embedded_folder() if config.path is None else config.path
+    if not path.exists():
+        raise ConfigError(f"No such file or folder: {path}")
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.is_file())
+    second = config.options.get(_SECOND_FILE.get(config.format, ""))
+    files += [Path(second)] if second is not None else []
+    return [(file.name, file_sha256(file)) for file in files]
 
 
 def second_file(format: str, path: Path | None) -> dict[str, Any]:

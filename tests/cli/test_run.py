@@ -8,9 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from keras_sllmr.cli.config import load_config
+from keras_sllmr.cli.config import ImportConfig, load_config
 from keras_sllmr.cli.run import run
-from keras_sllmr.errors import EnvironmentProblem, StoreError
+from keras_sllmr.cli.stages import source_hashes
+from keras_sllmr.errors import ConfigError, EnvironmentProblem, StoreError
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.scoring.encoders import MiniLM
 
@@ -86,3 +87,26 @@ def test_goes_on_after_a_kill(tmp_path, small_run):
 def test_two_runs_of_one_folder(tmp_path, small_run):
     with exclusive(tmp_path / "small"), pytest.raises(StoreError, match="Another"):
         run(load_config(small_run), tmp_path / "small")
+
+
+def test_an_export_of_no_trained_method_is_refused_first(tmp_path, small_run):
+    small_run.write_text(small_run.read_text() + "methods: [none]\n")
+    with pytest.raises(ConfigError, match="`export.method` must be among"):
+        run(load_config(small_run), tmp_path / "small")
+
+
+def test_sources_are_hashed_by_content(tmp_path, source):
+    config = ImportConfig(path=source)
+    names = [name for name, _ in source_hashes(config)]
+    assert names == ["interactions.parquet", "items.parquet"]
+    options = {"items": str(source / "items.parquet")}
+    apart = ImportConfig(path=source / "interactions.parquet", options=options)
+    assert source_hashes(apart) == source_hashes(config)
+    with pytest.raises(ConfigError, match="No such file"):
+        source_hashes(ImportConfig(path=tmp_path / "nowhere"))
+
+
+def test_missing_embedded_data_say_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EnvironmentProblem, match="recbole"):
+        source_hashes(ImportConfig(format="movielens"))

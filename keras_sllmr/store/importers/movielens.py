@@ -107,7 +107,7 @@ def read_movielens(
             "`cut_to` must be at least `min_events`, or the cut users are left out. "
             f"Received: cut_to={cut_to}, min_events={min_events}"
         )
-    folder = _wheel_folder() if path is None else Path(path)
+    folder = embedded_folder() if path is None else Path(path)
     edition = _edition(folder)
     ratings, movies = folder / edition.ratings, folder / edition.movies
     reading = Reading([ratings, movies], on_bad=on_bad, progress=progress)
@@ -144,7 +144,12 @@ def read_movielens(
     )
 
 
-def _wheel_folder() -> Path:
+def embedded_folder() -> Path:
+    """The folder of MovieLens-100K inside the `recbole` wheel.
+
+    Raises:
+        EnvironmentProblem: the wheel is not installed.
+    """
     # Its data are all that is needed: importing recbole would import torch.
     found = importlib.util.find_spec("recbole")
     if found is None or not found.submodule_search_locations:
