@@ -57,4 +57,14 @@ def _import_deepctr() -> Any:
 
 deepctr_layers = _import_deepctr()
 
-__all__ = ["deepctr_layers", "keras", "tf"]
+
+def in_xla() -> bool:
+    """Whether XLA compiles the function being traced."""
+    from tf_keras.src.utils import control_flow_util
+
+    return bool(
+        control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    )
+
+
+__all__ = ["deepctr_layers", "in_xla", "keras", "tf"]

@@ -9,6 +9,10 @@ class SllmrError(Exception):
 
     exit_code = 1
 
+    # AutoGraph only keeps the type of errors that are built as this one is; others
+    # leave `model.fit` as a StagingError.
+    __init__ = Exception.__init__
+
 
 class ConfigError(SllmrError, ValueError):
     """A setting or an argument breaks its rule."""

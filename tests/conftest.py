@@ -95,6 +95,7 @@ def split_of():
             n_users=len(histories),
             n_items=n_items,
             n_attributes=4,
+            columns={},
         )
         return LeaveOneOut(store)
 

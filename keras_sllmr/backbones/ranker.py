@@ -61,24 +61,20 @@ def ranker(
         spec,
         embedding_dim=embedding_dim,
         embedding_stddev=embedding_stddev,
-        linear=first_order,
+        first_order=first_order,
         text_vectors=text_vectors,
         pool_history=pool_history,
     )
-    stacked = keras.layers.Concatenate(axis=1, name="fields")(fields.embeddings)
-    logits = []
-    if first_order:
-        total = keras.layers.Add(name="first_order")(fields.linear)
-        logits.append(keras.layers.Flatten(name="first_order_logit")(total))
+    logits = list(fields.first_order)
     if interaction is not None:
-        logits.append(interaction(stacked))
+        logits.append(interaction(fields.embeddings))
     hidden = deepctr_layers.DNN(
         list(dnn_hidden_units),
         activation=dnn_activation,
         dropout_rate=dnn_dropout,
         seed=seed,
         name="dnn",
-    )(keras.layers.Flatten(name="flat")(stacked))
+    )(keras.layers.Flatten(name="flat")(fields.embeddings))
     logits.append(keras.layers.Dense(1, name="dnn_logit")(hidden))
     if len(logits) > 1:
         logits = [keras.layers.Add(name="logit")(logits)]

@@ -12,6 +12,11 @@ from keras_sllmr.errors import ConfigError
 
 app = typer.Typer()
 
+_COLUMN = (
+    "tables: column of the {}' file as NAME:KIND, one of categorical, multi and "
+    "numeric; may repeat."
+)
+
 
 @app.command("import")
 def import_(
@@ -28,7 +33,7 @@ def import_(
     ] = None,
     format: Annotated[
         Literal["tables", "amazon", "movielens", "steam"],
-        typer.Option(help="tables: Parquet or CSV."),
+        typer.Option(help="tables: Parquet, CSV or JSON Lines."),
     ] = "tables",
     user: Annotated[str | None, typer.Option(help="tables: user column.")] = None,
     item: Annotated[str | None, typer.Option(help="tables: item column.")] = None,
@@ -42,6 +47,32 @@ def import_(
     attributes: Annotated[
         list[str] | None,
         typer.Option("--attribute", help="tables: attribute column; may repeat."),
+    ] = None,
+    users: Annotated[
+        Path | None, typer.Option(help="tables: file of users, for user columns.")
+    ] = None,
+    user_key: Annotated[
+        str | None, typer.Option(help="tables: id column of the users' file.")
+    ] = None,
+    user_columns: Annotated[
+        list[str] | None, typer.Option("--user-column", help=_COLUMN.format("users"))
+    ] = None,
+    item_columns: Annotated[
+        list[str] | None, typer.Option("--item-column", help=_COLUMN.format("items"))
+    ] = None,
+    context_columns: Annotated[
+        list[str] | None,
+        typer.Option("--context-column", help=_COLUMN.format("interactions")),
+    ] = None,
+    min_count: Annotated[
+        int | None,
+        typer.Option(help="tables: rarer values of these columns become unknown."),
+    ] = None,
+    columns: Annotated[
+        bool | None,
+        typer.Option(
+            "--columns", help="movielens: take the users' gender, age and occupation."
+        ),
     ] = None,
     min_rating: Annotated[
         float | None, typer.Option(help="amazon, movielens: least rating kept.")
@@ -76,6 +107,13 @@ def import_(
         "text": text,
         "item_key": item_key,
         "attributes": attributes,
+        "users": users,
+        "user_key": user_key,
+        "user_columns": _kinds(user_columns),
+        "item_columns": _kinds(item_columns),
+        "context_columns": _kinds(context_columns),
+        "min_count": min_count,
+        "columns": columns,
         "min_rating": min_rating,
         "cut_users": cut_users,
         "cut_to": cut_to,
@@ -103,6 +141,18 @@ def import_(
         "notes": made.manifest["notes"],
     }
     show(result, json)
+
+
+def _kinds(columns: list[str] | None) -> dict[str, str] | None:
+    """Kinds by name from NAME:KIND."""
+    pairs = [column.partition(":") for column in columns or []]
+    kinds = {name: kind for name, _, kind in pairs}
+    if not all(kinds.values()) or len(kinds) < len(pairs):
+        raise ConfigError(
+            "Columns must be given as NAME:KIND, each name once. Received: "
+            f"{', '.join(columns or [])}"
+        )
+    return kinds or None
 
 
 def _told(counts: dict[str, int], json: bool) -> dict[str, int]:

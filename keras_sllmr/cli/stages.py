@@ -38,8 +38,9 @@ def source_hashes(config: ImportConfig) -> list[tuple[str, str]]:
     files = [path]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.is_file())
-    second = config.options.get(_SECOND_FILE.get(config.format, ""))
-    files += [Path(second)] if second is not None else []
+    for option in (_SECOND_FILE.get(config.format, ""), "users"):
+        if config.options.get(option) is not None:
+            files.append(Path(config.options[option]))
     return [(file.name, file_sha256(file)) for file in files]
 
 

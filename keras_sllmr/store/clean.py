@@ -1,19 +1,19 @@
 """Cleaning: interactions and items checked against the rules the store relies on."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from keras_sllmr.errors import ConfigError, DataError
+from keras_sllmr.store.clean_columns import people_of, with_columns
+from keras_sllmr.store.columns import ENTITIES, ColumnSpec, check_unique
 from keras_sllmr.store.raw import RawData
-from keras_sllmr.store.values import ids, labels_of, orders, shown, text_of
+from keras_sllmr.store.sieve import Sieve, chosen
+from keras_sllmr.store.values import ids, labels_of, orders, text_of
 
 OnBad = Literal["raise", "drop"]
-
-_EXAMPLES = 3
 
 
 def clean(
@@ -23,6 +23,8 @@ def clean(
     on_bad: OnBad = "raise",
     min_events: int = 5,
     keep_unseen_items: bool = False,
+    users: pd.DataFrame | None = None,
+    columns: Sequence[ColumnSpec] = (),
     source: Mapping[str, Any],
     dropped: Mapping[str, int] | None = None,
     notes: Mapping[str, int] | None = None,
@@ -37,6 +39,10 @@ def clean(
     fewer than `min_events` events are left out. The result does not depend on the
     order of the rows. Cleaning what is clean changes nothing.
 
+    Cells of further columns may be empty. One that its kind cannot hold makes its row
+    a bad one, of an item table too. Users without a row in `users` have empty cells
+    and are counted in the notes; rows of one user must agree.
+
     Args:
         interactions: DataFrame with the columns `user`, `item`, `order`; its index
             labels are the row (or line, if so named) numbers that errors show.
@@ -47,9 +53,13 @@ def clean(
         min_events: the fewest events a user needs. Defaults to 5.
         keep_unseen_items: whether items without interactions stay in the catalogue.
             Defaults to False.
+        users: DataFrame with the column `user` and the user columns. Defaults to
+            None, for when there are none.
+        columns: which columns of the three tables to keep beyond those above.
+            Defaults to none.
         source: recorded in the result, with the options of this function added. Its
-            "columns" may map `user`, `item`, `order`, `item_key` to the names that
-            errors call them by.
+            "columns" may map `user`, `item`, `order`, `item_key`, `user_key` to the
+            names that errors call them by.
         dropped: counts of the reader to start from.
         notes: counts of the reader to start from.
 
@@ -57,8 +67,8 @@ def clean(
         The `RawData`.
 
     Raises:
-        ConfigError: an option is out of its range.
-        DataError: a rule is broken, or nobody is left.
+        ConfigError: an option is out of its range, or a column's name comes twice.
+        DataError: a table or column is missing, a rule is broken, or nobody is left.
 
     Example:
         >>> events = pd.DataFrame(
@@ -74,15 +84,24 @@ def clean(
         "item": "item",
         "order": "order",
         "item_key": "item",
+        "user_key": "user",
         **source.get("columns", {}),
     }
-    _require(interactions, ["user", "item", "order"], "interactions")
-    sieve = _Sieve(on_bad, dict(dropped or {}))
+    check_unique(columns)
+    of = {entity: [c for c in columns if c.entity == entity] for entity in ENTITIES}
+    _require_table(items, of["item"], "items")
+    _require_table(users, of["user"], "users")
+    sieve = Sieve(on_bad, dict(dropped or {}))
     noted = dict(notes or {})
 
-    catalogue = None if items is None else _catalogue(items, sieve, names)
+    catalogue = None if items is None else _catalogue(items, sieve, names, of["item"])
     known = None if catalogue is None else set(catalogue["item"])
-    events = _events(interactions, known, sieve, names, min_events)
+    events = _events(interactions, known, sieve, names, min_events, of["context"])
+    people = None
+    if users is not None and of["user"]:
+        people = people_of(users, set(events["user"]), sieve, names, of["user"])
+        without = events["user"].nunique() - len(people)
+        noted["users_without_a_row_in_the_user_table"] = without
     if catalogue is None:
         catalogue = pd.DataFrame({"item": sorted(events["item"].unique()), "text": ""})
         catalogue["attributes"] = [[] for _ in range(len(catalogue))]
@@ -100,7 +119,9 @@ def clean(
         "keep_unseen_items": keep_unseen_items,
     }
     recorded = {**source, "options": options}
-    return RawData(events, catalogue, recorded, sieve.dropped, noted)
+    return RawData(
+        events, catalogue, recorded, sieve.dropped, noted, people, tuple(columns)
+    )
 
 
 def check_policy(on_bad: str, min_events: int) -> None:
@@ -115,50 +136,25 @@ def check_policy(on_bad: str, min_events: int) -> None:
         )
 
 
-@dataclass
-class _Sieve:
-    """Applies a rule to a table: raises, or drops the rows that break it and counts."""
-
-    on_bad: str
-    dropped: dict[str, int]
-
-    def keep(
-        self,
-        table: pd.DataFrame,
-        bad: pd.Series,
-        kind: str,
-        rule: str,
-        found: str,
-        given: pd.DataFrame,
-    ) -> pd.DataFrame:
-        """Returns the rows of `table` that are not `bad`; its index points at `given`."""
-        count = int(bad.sum())
-        self.dropped[kind] = self.dropped.get(kind, 0) + count
-        if not count:
-            return table
-        if self.on_bad == "raise":
-            label = given.index.name or "row"
-            examples = "; ".join(
-                f"{label} {given.index[place]}: "
-                + ", ".join(shown(value) for value in given.iloc[place])
-                for place in table.index[bad][:_EXAMPLES]
-            )
-            raise DataError(
-                f"{rule} Received: {count} {'row' if count == 1 else 'rows'} {found} "
-                f"({examples}). Fix them, or drop them with --on-bad drop "
-                '(in Python: on_bad="drop").'
-            )
-        return table[~bad]
+def _require_table(
+    table: pd.DataFrame | None, columns: Sequence[ColumnSpec], what: str
+) -> None:
+    if table is None and columns:
+        raise DataError(
+            f"Columns of {what} need a table of {what}. Received: "
+            f"{[column.name for column in columns]} without one"
+        )
 
 
 def _events(
     given: pd.DataFrame,
     known: set[str] | None,
-    sieve: _Sieve,
+    sieve: Sieve,
     names: Mapping[str, str],
     min_events: int,
+    columns: Sequence[ColumnSpec],
 ) -> pd.DataFrame:
-    given = given[["user", "item", "order"]]
+    given = chosen(given, ["user", "item", "order"], columns, "interactions")
     user, user_ids = ids(given["user"], names["user"])
     item, item_ids = ids(given["item"], names["item"])
     order, usable = orders(given["order"])
@@ -182,14 +178,21 @@ def _events(
         f"with NaN, infinity or no number in `{names['order']}`",
         given,
     ).drop(columns="usable")
-    table = sieve.keep(
+    table = with_columns(table, columns, sieve, given)
+    key = ["user", "item", "order"]
+    unique = sieve.keep(
         table,
-        table.duplicated(),
+        table.duplicated(key),
         "duplicate_rows",
         f"No (`{names['user']}`, `{names['item']}`, `{names['order']}`) may come twice.",
         "that repeat an earlier one",
         given,
     )
+    if columns and len(unique) < len(table):
+        # Which of the twins stays must not depend on the order of the rows.
+        cells = map(repr, table[table.columns[3:]].itertuples(index=False, name=None))
+        unique = table.iloc[_ranked(cells)].drop_duplicates(key)
+    table = unique
     if known is not None:
         in_table = np.array([name in known for name in item_ids], dtype=bool)
         table = sieve.keep(
@@ -203,13 +206,11 @@ def _events(
 
     table = table.sort_values(["user", "order", "item"])
     repeated = table.duplicated(["user", "item"])
-    _count(sieve.dropped, "repeated_items", int(repeated.sum()))
+    sieve.count("repeated_items", int(repeated.sum()))
     table = table[~repeated]
     lengths = np.bincount(table["user"], minlength=len(user_ids))
     table = table[lengths[table["user"]] >= min_events]
-    _count(
-        sieve.dropped, "users_with_too_few_events", int((lengths < min_events).sum())
-    )
+    sieve.count("users_with_too_few_events", int((lengths < min_events).sum()))
     if table.empty:
         raise DataError(
             f"At least one user needs min_events={min_events} events. Received: "
@@ -222,16 +223,19 @@ def _events(
             "user": np.array(user_ids, dtype=object)[table["user"]],
             "item": np.array(item_ids, dtype=object)[table["item"]],
             "order": table["order"].to_numpy(np.int64),
+            **{column.name: table[column.name].to_numpy() for column in columns},
         }
     )
 
 
 def _catalogue(
-    given: pd.DataFrame, sieve: _Sieve, names: Mapping[str, str]
+    given: pd.DataFrame,
+    sieve: Sieve,
+    names: Mapping[str, str],
+    columns: Sequence[ColumnSpec],
 ) -> pd.DataFrame:
-    _require(given, ["item"], "items")
-    columns = [name for name in ("item", "text", "attributes") if name in given]
-    given = given[columns]
+    optional = [name for name in ("text", "attributes") if name in given]
+    given = chosen(given, ["item", *optional], columns, "items")
     item, item_ids = ids(given["item"], names["item_key"])
     table = pd.DataFrame({"item": item})
     nothing = [None] * len(given)
@@ -247,7 +251,8 @@ def _catalogue(
         f"with a null, empty or unreadable `{names['item_key']}`",
         given,
     )
-    duplicates = sieve.keep(
+    table = with_columns(table, columns, sieve, given)
+    unique = sieve.keep(
         table,
         table.duplicated("item"),
         "duplicate_items",
@@ -255,26 +260,21 @@ def _catalogue(
         "that repeat an earlier id",
         given,
     )
-    if len(duplicates) < len(table):
-        # Which of the twins stays must not depend on the order of the rows.
-        table["blank"] = table["text"] == ""
-        table["labels"] = ["\n".join(labels) for labels in table["attributes"]]
-        table = table.sort_values(["item", "blank", "text", "labels"])
-        table = table.drop_duplicates("item").drop(columns=["blank", "labels"])
-    table = table.sort_values("item").reset_index(drop=True)
+    if len(unique) < len(table):
+        # Here too; and one with a text is better than one without.
+        twins = table.itertuples(index=False, name=None)
+        content = (
+            (text == "", text, "\n".join(labels), repr(cells))
+            for _, text, labels, *cells in twins
+        )
+        unique = table.iloc[_ranked(content)].drop_duplicates("item")
+    table = unique.sort_values("item").reset_index(drop=True)
     return table.assign(item=np.array(item_ids, dtype=object)[table["item"]]).astype(
         {"item": "str", "text": "str"}
     )
 
 
-def _count(tally: dict[str, int], kind: str, count: int) -> None:
-    tally[kind] = tally.get(kind, 0) + count
-
-
-def _require(table: pd.DataFrame, columns: list[str], what: str) -> None:
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise DataError(
-            f"The {what} need the columns {columns}. Received: {list(table.columns)}, "
-            f"without {missing}"
-        )
+def _ranked(rows: Iterable[Any]) -> list[int]:
+    """The places of rows in the order of their content."""
+    content = list(rows)
+    return sorted(range(len(content)), key=content.__getitem__)

@@ -13,6 +13,12 @@ from keras_sllmr.errors import StoreError
 from keras_sllmr.io.atomic import replace_folder
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.io.tfrecord import example, read_shards, write_shards
+from keras_sllmr.store.column_views import (
+    ColumnViews,
+    read_column_views,
+    vocabulary,
+)
+from keras_sllmr.store.columns import kinds_by_entity
 from keras_sllmr.store.manifest import (
     read_manifest,
     require_replaceable,
@@ -62,15 +68,19 @@ class FeatureStore:
         items = self._read("item_content")
         attributes = self._read("attribute")
         #: str `[n_users + 1]`, `[n_items + 1]`, `[n_attributes + 1]`; entry 0 is "".
-        self.user_ids = _vocabulary(users["user_id"])
-        self.item_ids = _vocabulary(items["item_id"])
-        self.attribute_names = _vocabulary(attributes["attribute"])
+        self.user_ids = vocabulary(users["user_id"])
+        self.item_ids = vocabulary(items["item_id"])
+        self.attribute_names = vocabulary(attributes["attribute"])
         #: str `[n_items + 1]`: the items' texts.
-        self.item_texts = _vocabulary(items["text"])
+        self.item_texts = vocabulary(items["text"])
         #: chronological item indices of each user, `n_users + 1` rows.
         self.events = _with_empty_row(*users["history"])
         #: attribute indices of each item, `n_items + 1` rows.
         self.attributes = _with_empty_row(*items["attributes"])
+        #: further columns of users, items and events, by name.
+        self.columns = read_column_views(
+            self.path / "views", self.path / _SCHEMA_FILE, self.manifest, self.events
+        )
 
     def _read(self, view: str) -> dict[str, Any]:
         return read_shards(
@@ -151,13 +161,18 @@ def _write(folder: Path, raw: RawData) -> None:
             indices = [attribute_index[name] for name in names]
             yield example(item_id=item, text=text, attributes=indices)
 
+    columns = ColumnViews(
+        raw,
+        [user for user, _ in histories],
+        Ragged.from_rows(history for _, history in histories),
+    )
     views = folder / "views"
     counts = {
         "user_history": len(histories),
         "item_content": len(item_ids),
         "attribute": len(attribute_names),
     }
-    write_schema(folder / _SCHEMA_FILE)
+    write_schema(folder / _SCHEMA_FILE, columns.sizes)
     write_shards(views / "user_history", users(), count=counts["user_history"])
     write_shards(views / "item_content", items(), count=counts["item_content"])
     write_shards(
@@ -165,6 +180,7 @@ def _write(folder: Path, raw: RawData) -> None:
         (example(attribute=name) for name in attribute_names),
         count=counts["attribute"],
     )
+    counts |= columns.write(views)
     write_manifest(
         folder,
         kind="store",
@@ -174,11 +190,8 @@ def _write(folder: Path, raw: RawData) -> None:
         counts={**counts, "interactions": len(raw.interactions)},
         dropped=dict(raw.dropped),
         notes=dict(raw.notes),
+        **({"columns": kinds_by_entity(raw.columns)} if raw.columns else {}),
     )
-
-
-def _vocabulary(values: np.ndarray) -> np.ndarray:
-    return np.array(["", *(value.decode("utf-8") for value in values)], dtype=object)
 
 
 def _with_empty_row(values: np.ndarray, offsets: np.ndarray) -> Ragged:

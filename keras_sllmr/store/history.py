@@ -45,3 +45,17 @@ def history_before(
         return np.zeros(index.shape, np.int32)
     values = events.values[np.minimum(index, len(events.values) - 1)]
     return np.where(position >= 0, values, 0).astype(np.int32)
+
+
+def training_mask(events: Ragged) -> np.ndarray:
+    """Which events are trained on: all but each user's last two, bool `[total]`.
+
+    Args:
+        events: chronological item indices a user.
+
+    Example:
+        >>> training_mask(Ragged.from_rows([[], [5, 6, 7, 8], [9]])).tolist()
+        [True, True, False, False, False]
+    """
+    ends = np.repeat(events.offsets[1:], events.lengths)
+    return np.asarray(np.arange(len(events.values)) < ends - 2)

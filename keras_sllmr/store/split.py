@@ -8,6 +8,7 @@ import numpy as np
 from keras_sllmr.errors import DataError
 from keras_sllmr.store.draws import SeenItems
 from keras_sllmr.store.feature_store import FeatureStore
+from keras_sllmr.store.history import training_mask
 from keras_sllmr.store.ragged import Ragged
 
 
@@ -93,11 +94,8 @@ class LeaveOneOut:
     def train_events(self) -> Ragged:
         """The training events alone: what may be used to make features or prompts."""
         events = self.store.events
-        row = events.row_of_value()
-        position = np.arange(len(events.values)) - events.offsets[row]
-        kept = position < self.train_lengths[row]
         offsets = np.concatenate([[0], np.cumsum(self.train_lengths)])
-        return Ragged(events.values[kept], offsets)
+        return Ragged(events.values[training_mask(events)], offsets)
 
     @cached_property
     def train_counts(self) -> np.ndarray:

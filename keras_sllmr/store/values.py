@@ -1,4 +1,4 @@
-"""Cells of source tables as ids, orders, texts and labels."""
+"""Cells of source tables as ids, orders, texts, labels, categories and numbers."""
 
 import math
 from collections.abc import Iterable
@@ -12,6 +12,10 @@ from keras_sllmr.errors import DataError
 _MICROSECONDS = 1_000_000
 # Leaves room in int64 for the step from seconds to microseconds.
 _LARGEST_ORDER = 2.0**62
+_LARGEST_NUMBER = float(np.finfo(np.float32).max)
+
+# What holds several values a cell.
+_MANY = (list, tuple, set, dict, np.ndarray)
 
 
 def ids(column: pd.Series, name: str) -> tuple[np.ndarray, list[str]]:
@@ -85,6 +89,55 @@ def labels_of(value: Any) -> list[str]:
         value = [value]
     labels = (text_of(label) for label in value)
     return list(dict.fromkeys(label for label in labels if label))
+
+
+def category_of(value: Any) -> str | None:
+    """One value as text, "" when it is missing, None when it is not one value.
+
+    Example:
+        >>> category_of(" F "), category_of(3.0), category_of(None), category_of([1])
+        ('F', '3', '', None)
+    """
+    if isinstance(value, _MANY):
+        return None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", errors="replace")
+    elif isinstance(value, (float, np.floating)) and float(value).is_integer():
+        # A column of integers with gaps comes as floats.
+        value = int(value)
+    return text_of(value)
+
+
+def categories_of(value: Any) -> tuple[str, ...] | None:
+    """One value or several as distinct texts, None when there are lists in lists.
+
+    Example:
+        >>> categories_of(["a", 2.0, None, "a"]), categories_of([["a"]])
+        (('a', '2'), None)
+    """
+    several = isinstance(value, (list, tuple, np.ndarray))
+    texts = [category_of(part) for part in (value if several else [value])]
+    if None in texts:
+        return None
+    return tuple(dict.fromkeys(text for text in texts if text))
+
+
+def number_of(value: Any) -> float | None:
+    """A finite number in float32, NaN when it is missing, None when it is none.
+
+    Example:
+        >>> number_of("2.5"), number_of(""), number_of("old"), number_of(1e99)
+        (2.5, nan, None, None)
+    """
+    if isinstance(value, _MANY):
+        return None
+    if value is None or value is pd.NaT or value is pd.NA or value in ("", b""):
+        return math.nan
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan if isinstance(value, str) and not value.strip() else None
+    return None if abs(number) > _LARGEST_NUMBER else number
 
 
 def shown(value: Any) -> str:

@@ -1,16 +1,17 @@
-"""The two-stream batch: labelled rows, and blocks of a user's LLM-scored items.
+"""A training batch: blocks of several items a user, and their rows for the backbone.
 
-A guided batch is a dict with
+A batch is a dict of blocks, each of users with C items:
 
-- `labelled`: features `[rows, ...]`;
-- `guidance`: a block of LLM-scored candidates;
-- `probes`: a block of hidden training positives among sampled negatives.
+- `labelled`: a positive and its sampled negatives a user;
+- `guidance`: LLM-scored candidates, without labels;
+- `probes`: a hidden training positive among sampled negatives, scored by the LLM.
 
-A block is a dict of `features` `[users, C, ...]`, `score` and `valid` `[users, C]`,
-`label` (1, 0 or −1) and `signals`, a dict of float `[users, C]`.
+A block is a dict of `user` features `[users, ...]` and `item` features
+`[users, C, ...]`; those that the LLM scored have `score` and `valid` `[users, C]`,
+`label` (1, 0 or −1) and `signals`, a dict of float `[users, C]`, as well.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_sllmr.compat import tf
@@ -18,19 +19,61 @@ from keras_sllmr.compat import tf
 LABELLED, GUIDANCE, PROBES = "labelled", "guidance", "probes"
 
 
-def join_rows(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Several dicts of the same features as one batch of rows.
+def is_block(features: Any) -> bool:
+    """Whether features are a block rather than plain rows."""
+    return set(features) >= {"user", "item"} and isinstance(features["item"], Mapping)
 
-    One pass of the backbone over all rows costs less than one a part.
+
+def block_shape(block: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Users and items a user, as ints where they are known."""
+    item = next(iter(block["item"].values()))
+    dynamic = tf.shape(item)
+    return tuple(item.shape[k] or dynamic[k] for k in (0, 1))
+
+
+def join_blocks(
+    blocks: Sequence[Mapping[str, Any]],
+) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """Several blocks of the same features as the rows of one pass of the backbone.
+
+    Returns:
+        User features `[users, ...]`, item features `[rows, ...]` and the user of each
+        row, int `[rows]`.
     """
-    if len(parts) == 1:
-        return parts[0]
-    return {name: tf.concat([part[name] for part in parts], 0) for name in parts[0]}
-
-
-def block_rows(block: dict[str, Any]) -> dict[str, Any]:
-    """A block's features as rows: its two leading axes become one."""
-    return {
-        name: tf.reshape(value, [-1, *value.shape[2:]])
-        for name, value in block["features"].items()
+    rows, first = [], 0
+    for users, items in map(block_shape, blocks):
+        rows.append(tf.repeat(first + tf.range(users), items))
+        first += users
+    user = {
+        name: tf.concat([block["user"][name] for block in blocks], 0)
+        for name in blocks[0]["user"]
     }
+    item = {
+        name: tf.concat([_flat(block["item"][name]) for block in blocks], 0)
+        for name in blocks[0]["item"]
+    }
+    return user, item, tf.concat(rows, 0)
+
+
+def as_block(features: Mapping[str, Any], item_inputs: Sequence[str]) -> dict[str, Any]:
+    """A block as it is; plain rows as a block of one item a user."""
+    if is_block(features):
+        return dict(features)
+    sides: dict[str, Any] = {"user": {}, "item": {}}
+    for name, value in features.items():
+        if name in item_inputs:
+            sides["item"][name] = value[:, tf.newaxis]
+        else:
+            sides["user"][name] = value
+    return sides
+
+
+def block_rows(block: Mapping[str, Any]) -> dict[str, Any]:
+    """A block's features as rows of their own, `[users * C, ...]`."""
+    user, item, rows = join_blocks([block])
+    return {name: tf.gather(value, rows) for name, value in user.items()} | item
+
+
+def _flat(value: Any) -> Any:
+    """Its two leading axes become one."""
+    return tf.reshape(value, [-1, *value.shape[2:]])

@@ -1,11 +1,12 @@
 """`tf.data` pipelines: one epoch's plan of row indices, features gathered a batch."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from keras_sllmr.compat import tf
+from keras_sllmr.errors import ConfigError
 from keras_sllmr.settings import Settings
 from keras_sllmr.store.draws import negatives, permutation
 from keras_sllmr.store.score_table import ScoreTable
@@ -13,25 +14,34 @@ from keras_sllmr.store.split import LeaveOneOut, Targets
 from keras_sllmr.training.batch import GUIDANCE, LABELLED, PROBES
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.guidance import GuidanceBlocks
+from keras_sllmr.training.signals import SignalTables
 
-_NEGATIVE, _ORDER, _BLOCKS = 301, 302, 303
+_NEGATIVE, _ORDER, _BLOCKS, _HELD_OUT = 301, 302, 303, 304
 
 
 class BatchSettings(Settings):
     """Sizes of a training batch.
 
     Args:
-        rows: int. Labelled rows, half of them sampled negatives. Defaults to `128`.
+        rows: int. Labelled rows: positives, each with its negatives. Defaults to `128`.
+        negatives: int. Sampled negatives of a positive (K). Defaults to `1`.
+        negative_sampling: str. `uniform` over the catalogue, or `in_batch`: the next
+            positives of the batch, so by popularity; those that the user has seen give
+            way to uniform ones. Defaults to `uniform`.
         guidance_users: int. Users whose LLM-scored candidates join a batch. Twice as
             many cost a quarter more time and gained nothing on validation.
         probe_users: int. Users whose reliability probe joins a batch.
+        held_out_probes: float. Share of the probes kept from the gate, to judge it by.
         cold_max: int. A user is cold with at most this many training events.
         tail_share: float. Share of the catalogue that counts as long tail.
     """
 
-    rows: int = Field(128, ge=2, multiple_of=2)
+    rows: int = Field(128, ge=2)
+    negatives: int = Field(1, ge=1)
+    negative_sampling: Literal["uniform", "in_batch"] = "uniform"
     guidance_users: int = Field(2, ge=1)
     probe_users: int = Field(2, ge=1)
+    held_out_probes: float = Field(0.1, ge=0, lt=1)
     cold_max: int = Field(3, ge=0)
     tail_share: float = Field(0.2, gt=0, lt=1)
 
@@ -48,9 +58,14 @@ class TrainingData:
         tables: gathers the features.
         scores: the LLM's score table, or `None` for plain batches.
         settings: sizes. Defaults to `BatchSettings()`.
+        labelled_scores: bool. Join the scores to the labelled rows too?
         seed: int. Seed of orders and negatives.
 
+    Attributes:
+        held_out: the probes kept from the gate, or `None`.
+
     Raises:
+        ConfigError: when a batch has no room for a positive and its negatives.
         DataError: when the score table has no pair to learn from.
     """
 
@@ -61,26 +76,47 @@ class TrainingData:
         *,
         scores: ScoreTable | None = None,
         settings: BatchSettings | None = None,
+        labelled_scores: bool = False,
         seed: int = 0,
     ) -> None:
         self.split, self.tables, self.seed = split, tables, seed
         self.scores = scores
+        self.labelled_scores = labelled_scores and scores is not None
         self.settings = settings = settings or BatchSettings()
-        self.positives = min(settings.rows // 2, len(split.train))
+        group = 1 + settings.negatives
+        if settings.rows < group:
+            raise ConfigError(
+                "`rows` must hold a positive and its negatives. Received: "
+                f"rows={settings.rows}, negatives={settings.negatives}"
+            )
+        self.positives = min(settings.rows // group, len(split.train))
+        self.signals = SignalTables(
+            split, cold_max=settings.cold_max, tail_share=settings.tail_share
+        )
         self.blocks: dict[str, tuple[GuidanceBlocks, int]] = {}
+        self.held_out: GuidanceBlocks | None = None
         if scores is not None:
-            for name, users in (
-                (GUIDANCE, settings.guidance_users),
-                (PROBES, settings.probe_users),
+            guidance = GuidanceBlocks.of(scores)
+            probes, self.held_out = self._split_probes(
+                GuidanceBlocks.of(scores, probes=True)
+            )
+            for name, block, users in (
+                (GUIDANCE, guidance, settings.guidance_users),
+                (PROBES, probes, settings.probe_users),
             ):
-                block = GuidanceBlocks.of(
-                    scores,
-                    split,
-                    probes=name == PROBES,
-                    cold_max=settings.cold_max,
-                    tail_share=settings.tail_share,
-                )
                 self.blocks[name] = (block, min(users, len(block)))
+
+    def _split_probes(
+        self, probes: GuidanceBlocks
+    ) -> tuple[GuidanceBlocks, GuidanceBlocks | None]:
+        order = permutation(len(probes), self.seed, _HELD_OUT)
+        held = int(len(probes) * self.settings.held_out_probes)
+        return probes.take(order[held:]), probes.take(order[:held]) if held else None
+
+    @property
+    def rows(self) -> int:
+        """Labelled rows of a batch."""
+        return self.positives * (1 + self.settings.negatives)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -91,8 +127,7 @@ class TrainingData:
         """Share of an epoch's labelled rows that the score table has a score for."""
         if self.scores is None:
             return 0.0
-        plan = self.plan(epoch)
-        _, found = self.scores.lookup(plan["user"], plan["item"])
+        _, found = self._joined(self.plan(epoch))
         return float(found.mean())
 
     def plan(self, epoch: int) -> dict[str, np.ndarray]:
@@ -101,23 +136,50 @@ class TrainingData:
         order = permutation(len(train), self.seed, _ORDER, epoch)
         order = order[: steps * self.positives]
         users, positions = train.users[order], train.positions[order]
-        drawn = negatives(
-            users, self.split.seen, self.seed, _NEGATIVE, epoch, users, positions
-        )
+        drawn = self._negatives(users, positions, train.items[order], epoch)
         shape = (steps, self.positives)
-
-        def twice(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-            return np.concatenate([first.reshape(shape), second.reshape(shape)], 1)
-
+        items = np.concatenate([train.items[order][:, np.newaxis], drawn], axis=1)
         plan = {
-            "user": twice(users, users),
-            "position": twice(positions, positions),
-            "item": twice(train.items[order], drawn),
+            "user": users.reshape(shape),
+            "position": positions.reshape(shape),
+            "item": items.reshape(*shape, -1),
         }
         for key, (name, (block, users_a_step)) in enumerate(self.blocks.items()):
             rows = self._block_rows(len(block), steps * users_a_step, epoch, key)
             plan[name] = rows.reshape(steps, users_a_step)
-        return {name: value.astype(np.int64) for name, value in plan.items()}
+        plan = {name: value.astype(np.int64) for name, value in plan.items()}
+        if self.labelled_scores:
+            plan["score"], plan["scored"] = self._joined(plan)
+        return plan
+
+    def _joined(self, plan: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of the labelled rows, and which there are."""
+        assert self.scores is not None
+        scores, found = self.scores.lookup(plan["user"][..., np.newaxis], plan["item"])
+        return np.where(found, scores, 0).astype(np.float32), found
+
+    def _negatives(
+        self, users: np.ndarray, positions: np.ndarray, items: np.ndarray, epoch: int
+    ) -> np.ndarray:
+        """Unseen items for each positive of the epoch, `[rows, K]`."""
+        columns = []
+        for k in range(self.settings.negatives):
+            # The first negative of a row does not depend on how many there are.
+            keys: list[Any] = [
+                self.seed,
+                _NEGATIVE,
+                epoch,
+                users,
+                positions,
+                *([k] if k else []),
+            ]
+            drawn = negatives(users, self.split.seen, *keys)
+            if self.settings.negative_sampling == "in_batch":
+                batches = items.reshape(-1, self.positives)
+                others = np.roll(batches, -1 - k, axis=1).ravel()
+                drawn = np.where(self.split.seen(users, others), drawn, others)
+            columns.append(drawn)
+        return np.stack(columns, axis=1)
 
     def _block_rows(self, rows: int, wanted: int, epoch: int, key: int) -> np.ndarray:
         cycles = range(-(-wanted // rows))
@@ -135,9 +197,8 @@ class TrainingData:
             return list(self.plan(int(epoch)).values())
 
         def epoch_plan(epoch: Any) -> Any:
-            arrays = tf.numpy_function(
-                planned, [epoch], [tf.int64] * len(names), stateful=False
-            )
+            dtypes = [plan[name].dtype for name in names]
+            arrays = tf.numpy_function(planned, [epoch], dtypes, stateful=False)
             for name, array in zip(names, arrays, strict=True):
                 array.set_shape(plan[name].shape)
             return tf.data.Dataset.from_tensor_slices(
@@ -149,35 +210,47 @@ class TrainingData:
         return batches.map(self._gather, num_parallel_calls=1).prefetch(8)
 
     def _gather(self, step: dict[str, Any]) -> Any:
-        rows = self.tables.features(step["user"], step["position"], step["item"])
-        count = self.positives
-        labels = tf.concat([tf.ones([count, 1]), tf.zeros([count, 1])], 0)
-        if not self.blocks:
-            return rows, labels
-        batch = {LABELLED: rows}
-        for name, (block, _) in self.blocks.items():
-            batch[name] = block_features(block, self.tables, step[name])
-        return batch, labels
+        labelled = self._features(step["user"], step["position"], step["item"])
+        labels = np.zeros((self.positives, 1 + self.settings.negatives), np.float32)
+        labels[:, 0] = 1
+        if self.labelled_scores:
+            labelled |= {
+                "score": step["score"],
+                "valid": step["scored"],
+                "label": tf.constant(labels, tf.int32),
+                "signals": self.signals.of(step["user"], step["item"]),
+            }
+        guided = {
+            name: self.block_features(block, step[name])
+            for name, (block, _) in self.blocks.items()
+        }
+        return {LABELLED: labelled, **guided}, tf.constant(labels)
 
+    def _features(self, users: Any, positions: Any, items: Any) -> dict[str, Any]:
+        return {
+            "user": self.tables.user_features(users, positions),
+            "item": self.tables.item_features(items),
+        }
 
-def block_features(block: GuidanceBlocks, tables: FeatureTables, rows: Any) -> Any:
-    """A batch's block: the chosen rows' features, scores, mask, labels and signals."""
-    items = tf.gather(tf.constant(block.items), rows)
-    width = block.items.shape[1]
+    def block_features(self, block: GuidanceBlocks, rows: Any) -> dict[str, Any]:
+        """A batch's block: the features, scores, mask, labels and signals of rows.
 
-    def wide(values: np.ndarray) -> Any:
-        return tf.repeat(tf.gather(tf.constant(values), rows)[:, None], width, axis=1)
+        Args:
+            block: candidates or probes.
+            rows: int `[U]`. Which of its rows.
+        """
 
-    return {
-        "features": tables.features(wide(block.users), wide(block.positions), items),
-        "score": tf.gather(tf.constant(block.scores), rows),
-        "valid": items > 0,
-        "label": tf.gather(tf.constant(block.labels), rows),
-        "signals": {
-            name: tf.gather(tf.constant(values), rows)
-            for name, values in block.signals.items()
-        },
-    }
+        def chosen(values: np.ndarray) -> Any:
+            return tf.gather(tf.constant(values), rows)
+
+        users, items = chosen(block.users), chosen(block.items)
+        return {
+            **self._features(users, chosen(block.positions), items),
+            "score": chosen(block.scores),
+            "valid": items > 0,
+            "label": chosen(block.labels),
+            "signals": self.signals.of(users, items),
+        }
 
 
 def row_batches(

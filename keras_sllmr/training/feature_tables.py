@@ -49,17 +49,34 @@ class FeatureTables:
         Returns:
             Each feature as int32 `[..., ...]`.
         """
+        columns = self.user_features(users, positions) | self.item_features(items)
+        return {name: columns[name] for name in self.names}
+
+    def user_features(self, users: Any, positions: Any) -> dict[str, Any]:
+        """Features of users at their positions, without those of an item."""
         history = self._history(users, positions)
-        columns = {"user": users, "item": items, "history": history}
-        if "item_attributes" in self.names:
-            columns["item_attributes"] = tf.gather(self._attributes, items)
+        columns = {"user": users, "history": history}
         if "history_attributes" in self.names:
             of_history = tf.gather(self._attributes, history)
             width = self.spec.history_length * self.spec.attribute_width
             columns["history_attributes"] = tf.reshape(
                 of_history, [*_shape(users), width]
             )
-        return {name: tf.cast(columns[name], tf.int32) for name in self.names}
+        return self._chosen(columns)
+
+    def item_features(self, items: Any) -> dict[str, Any]:
+        """Features of items."""
+        columns = {"item": items}
+        if "item_attributes" in self.names:
+            columns["item_attributes"] = tf.gather(self._attributes, items)
+        return self._chosen(columns)
+
+    def _chosen(self, columns: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: tf.cast(value, tf.int32)
+            for name, value in columns.items()
+            if name in self.names
+        }
 
     def _history(self, users: Any, positions: Any) -> Any:
         length = self.spec.history_length

@@ -1,13 +1,11 @@
 """Blocks of LLM-scored items a user, out of the score table."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from keras_sllmr.errors import DataError
-from keras_sllmr.store.popularity import tail_items
 from keras_sllmr.store.score_table import UNKNOWN, ScoreTable
-from keras_sllmr.store.split import LeaveOneOut
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,6 @@ class GuidanceBlocks:
         items: int32 `[rows, C]`.
         scores: float32 `[rows, C]`. 0 where there is none.
         labels: int32 `[rows, C]`.
-        signals: float32 `[rows, C]` by name: `cold` and `tail`.
     """
 
     users: np.ndarray
@@ -28,10 +25,14 @@ class GuidanceBlocks:
     items: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
-    signals: dict[str, np.ndarray]
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def take(self, rows: np.ndarray) -> "GuidanceBlocks":
+        """Some of the rows, in the given order."""
+        arrays = {f.name: getattr(self, f.name)[rows] for f in fields(self)}
+        return GuidanceBlocks(**arrays)
 
     @property
     def pairs(self) -> int:
@@ -43,23 +44,12 @@ class GuidanceBlocks:
         )
 
     @classmethod
-    def of(
-        cls,
-        table: ScoreTable,
-        split: LeaveOneOut,
-        *,
-        probes: bool = False,
-        cold_max: int = 3,
-        tail_share: float = 0.2,
-    ) -> "GuidanceBlocks":
+    def of(cls, table: ScoreTable, *, probes: bool = False) -> "GuidanceBlocks":
         """Groups a score table by user.
 
         Args:
             table: the LLM's scores.
-            split: the store's split.
             probes: bool. The labelled probes, or (default) the candidates proper?
-            cold_max: int. A user with at most this many training events is cold.
-            tail_share: float. Share of the catalogue in the long tail.
 
         Raises:
             DataError: when the table holds no pair to learn from.
@@ -80,19 +70,12 @@ class GuidanceBlocks:
             return padded
 
         users, items = groups[0], block(table.items, 0, np.int32)
-        cold = (split.train_lengths[users] <= cold_max)[:, None]
         result = cls(
             users=users,
             positions=groups[1],
             items=items,
             scores=block(table.scores, 0, np.float32),
             labels=block(table.labels, UNKNOWN, np.int32),
-            signals={
-                "cold": np.broadcast_to(cold, items.shape).astype(np.float32),
-                "tail": tail_items(split.train_counts, share=tail_share)[items].astype(
-                    np.float32
-                ),
-            },
         )
         if not result.pairs:
             what = "probe" if probes else "candidate"

@@ -40,7 +40,7 @@ class LazyAdam(keras.optimizers.Adam):
     def update_step(self, gradient: Any, variable: Any) -> None:
         """Updates one variable."""
         if not isinstance(gradient, tf.IndexedSlices):
-            super().update_step(gradient, variable)
+            self._update_dense(gradient, variable)
             return
         dtype = variable.dtype
         step = tf.cast(self.iterations + 1, dtype)
@@ -59,4 +59,25 @@ class LazyAdam(keras.optimizers.Adam):
         v.scatter_update(tf.IndexedSlices(new_v, rows))
         variable.scatter_update(
             tf.IndexedSlices(tf.gather(variable, rows) - change, rows)
+        )
+
+    def _update_dense(self, gradient: Any, variable: Any) -> None:
+        """The same in one kernel, where Keras has a pass over memory an operation."""
+        index = self._index_dict[self._var_key(variable)]
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        beta_1, beta_2, rate, epsilon = (
+            tf.cast(value, variable.dtype)
+            for value in (self.beta_1, self.beta_2, self.learning_rate, self.epsilon)
+        )
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].handle,
+            v=self._velocities[index].handle,
+            beta1_power=tf.pow(beta_1, step),
+            beta2_power=tf.pow(beta_2, step),
+            lr=rate,
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=epsilon,
+            grad=gradient,
         )

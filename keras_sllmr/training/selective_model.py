@@ -1,20 +1,28 @@
 """The selective model: any Keras ranker, trained with gated LLM guidance."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+from keras_sllmr.backbones.user_once import UserOnce
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.layers.gate import Gate
 from keras_sllmr.losses.agreement import agreement_loss
-from keras_sllmr.losses.pairwise_hinge import PairwiseHinge, score_gaps
+from keras_sllmr.losses.pairs import score_gaps
+from keras_sllmr.losses.pairwise_hinge import PairwiseHinge
+from keras_sllmr.losses.regularizer import Regularizer
 from keras_sllmr.training.batch import (
     GUIDANCE,
     LABELLED,
     PROBES,
+    as_block,
     block_rows,
-    join_rows,
+    block_shape,
+    join_blocks,
 )
-from keras_sllmr.training.uncertainty import entropy
+from keras_sllmr.training.signals import item_signals, pair_signals
+from keras_sllmr.training.uncertainty import Entropy, Uncertainty
 
 
 @keras.utils.register_keras_serializable("keras_sllmr")
@@ -29,9 +37,15 @@ class SelectiveModel(keras.Model):
     Args:
         backbone: a functional `keras.Model` from a dict of features to logits
             `[batch, 1]`.
+        item_inputs: names of the features of an item, in blocks `[users, C, ...]`; the
+            others, of a user, are `[users, ...]` there and what depends on them alone
+            is computed once a user. Defaults to all features.
         gate: how far the LLM is trusted. Defaults to `Gate()`.
-        regularizer: loss of (logits, gaps, alpha). Defaults to `PairwiseHinge()`.
+        uncertainty: measures the gate's signal of that name. Defaults to `Entropy()`.
+        regularizer: what the LLM's scores ask for. Defaults to `PairwiseHinge()`.
         weight: float ≥ 0. λ. Defaults to `0.1` (paper 4.4).
+        labelled_pairs: bool. Does the regulariser see labelled items that have a score
+            too, or the unlabelled candidates alone (default)?
 
     Raises:
         ConfigError: when the backbone does not take a dict of features to one logit,
@@ -54,9 +68,12 @@ class SelectiveModel(keras.Model):
         self,
         backbone: Any,
         *,
+        item_inputs: Sequence[str] | None = None,
         gate: Gate | None = None,
-        regularizer: Any = None,
+        uncertainty: Uncertainty | None = None,
+        regularizer: Regularizer | None = None,
         weight: float = 0.1,
+        labelled_pairs: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,7 +81,11 @@ class SelectiveModel(keras.Model):
         if not weight >= 0:
             raise ConfigError(f"`weight` must be at least 0. Received: weight={weight}")
         self.backbone = backbone
+        self.item_inputs = tuple(backbone.input if item_inputs is None else item_inputs)
+        self._user_once = UserOnce(backbone, self.item_inputs)
         self.gate = Gate(name="gate") if gate is None else gate
+        self.uncertainty = Entropy() if uncertainty is None else uncertainty
+        self.labelled_pairs = labelled_pairs
         self.regularizer = PairwiseHinge() if regularizer is None else regularizer
         self.weight = float(weight)
         if not self.gate.built:
@@ -83,22 +104,28 @@ class SelectiveModel(keras.Model):
         return [*self._trackers.values(), *others]
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """The backbone's logits of the labelled rows."""
-        rows = inputs.get(LABELLED, inputs)
-        return self.backbone(rows, training=training)
+        """The backbone's logits: `[rows, 1]` of rows, `[users, C]` of labelled blocks."""
+        if LABELLED not in inputs:
+            return self.backbone(inputs, training=training)
+        block = as_block(inputs[LABELLED], self.item_inputs)
+        (logits,) = self._logits([block], training=bool(training))
+        return logits
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One step on a plain or a guided batch."""
+        """One step on a batch of rows or of blocks."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        blocks = [x[name] for name in (GUIDANCE, PROBES) if name in x]
-        rows = x.get(LABELLED, x)
+        names = [name for name in (LABELLED, GUIDANCE, PROBES) if name in x]
         with tf.GradientTape() as tape:
-            features = join_rows([rows, *map(block_rows, blocks)])
-            logits = tf.cast(self.backbone(features, training=True), tf.float32)
-            count = tf.shape(y)[0]
-            y_pred = logits[:count]
+            if names:
+                x = {n: as_block(x[n], self.item_inputs) for n in names}
+                found = self._logits([x[name] for name in names], training=True)
+                logits = dict(zip(names, found, strict=True))
+                y_pred = logits[LABELLED]
+            else:
+                logits = {}
+                y_pred = tf.cast(self.backbone(x, training=True), tf.float32)
             base = self.compute_loss(x, y, y_pred, sample_weight)
-            parts = self._guidance_losses(x, logits[count:, 0])
+            parts = self._guidance_losses(x, logits)
             loss = base + self.weight * parts["pair_loss"] + parts["gate_loss"]
         # A plain batch leaves the gate without a gradient: zero, not a warning a step.
         gradients = tape.gradient(
@@ -107,58 +134,75 @@ class SelectiveModel(keras.Model):
         self.optimizer.apply_gradients(
             zip(gradients, self.trainable_variables, strict=True)
         )
+        count = tf.size(y)
         for name, value in {"loss": loss, "base_loss": base, **parts}.items():
             self._trackers[name].update_state(value, count)
-        return self.compute_metrics(rows, y, y_pred, sample_weight)
+        return self.compute_metrics(x, y, y_pred, sample_weight)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Base loss and metrics on labelled rows."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         y_pred = self(x, training=False)
         loss = self.compute_loss(x, y, y_pred, sample_weight)
-        self._trackers["loss"].update_state(loss, tf.shape(y)[0])
+        self._trackers["loss"].update_state(loss, tf.size(y))
         names = {tracker.name for tracker in self._trackers.values()} - {"loss"}
         results = self.compute_metrics(x, y, y_pred, sample_weight)
         return {name: value for name, value in results.items() if name not in names}
 
     def pair_weights(self, block: dict[str, Any]) -> tuple[Any, Any]:
         """α and the LLM's score gaps of a guidance block's pairs, `[users, C, C]`."""
-        logits = self.backbone(block_rows(block), training=False)
-        logits = tf.reshape(tf.cast(logits, tf.float32), tf.shape(block["score"]))
+        (logits,) = self._logits([block], training=False)
         gaps = score_gaps(block["score"], block["valid"])
-        return self.gate(self._signals(block, logits), gaps), gaps
+        return self._alpha(block, logits, gaps), gaps
 
-    def _guidance_losses(self, x: dict[str, Any], logits: Any) -> dict[str, Any]:
-        zero = tf.zeros((), logits.dtype)
-        parts = {"pair_loss": zero, "gate_loss": zero, "pairs": zero}
-        start = 0
-        if GUIDANCE in x:
-            block = x[GUIDANCE]
-            shape = tf.shape(block["score"])
-            start = shape[0] * shape[1]
-            scores = tf.reshape(logits[:start], shape)
-            gaps = score_gaps(block["score"], block["valid"])
-            alpha = self.gate(self._signals(block, scores), gaps)
-            parts["pair_loss"] = self.regularizer(scores, gaps, alpha)
-            parts["pairs"] = tf.reduce_sum(tf.cast(gaps > 0, logits.dtype))
-        if PROBES in x and self.gate.objective == "agreement":
-            block = x[PROBES]
-            scores = tf.reshape(logits[start:], tf.shape(block["score"]))
-            gaps = score_gaps(block["score"], block["valid"])
-            evidence = self.gate.evidence(self._signals(block, scores), gaps)
-            parts["gate_loss"] = agreement_loss(evidence, gaps, block["label"])
-        return parts
+    def _logits(self, blocks: list[dict[str, Any]], *, training: bool) -> list[Any]:
+        """Logits `[users, C]` of each block, from one pass of the backbone."""
+        # One pass over all rows costs less than one a block.
+        logits = self._user_once(*join_blocks(blocks), training=training)
+        shapes = [block_shape(block) for block in blocks]
+        parts = tf.split(
+            tf.cast(logits, tf.float32)[:, 0], [users * c for users, c in shapes]
+        )
+        return [
+            tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)
+        ]
 
-    def _signals(self, block: dict[str, Any], logits: Any) -> Any:
-        known = {**block["signals"], "uncertainty": entropy(logits)}
-        missing = [name for name in self.gate.signals if name not in known]
-        if missing:
-            raise ConfigError(
-                f"The gate's signals must be among {', '.join(sorted(known))}. "
-                f"Received: {', '.join(missing)}"
-            )
-        columns = [tf.cast(known[name], logits.dtype) for name in self.gate.signals]
-        return tf.stop_gradient(tf.stack(columns, axis=-1))
+    def _guidance_losses(
+        self, x: dict[str, Any], logits: dict[str, Any]
+    ) -> dict[str, Any]:
+        zero = tf.zeros(())
+        total, pairs, gate_loss = zero, zero, zero
+        for name, scores in logits.items():
+            block = x[name]
+            if "score" not in block:
+                continue
+            if name == GUIDANCE or self.labelled_pairs:
+                alpha = partial(self._alpha, block, scores)
+                terms = self.regularizer.terms(
+                    scores, block["score"], block["valid"], alpha
+                )
+                total, pairs = total + terms[0], pairs + terms[1]
+            if name == PROBES and self.gate.objective == "agreement":
+                gaps = score_gaps(block["score"], block["valid"])
+                evidence = self.gate.evidence(*self._signals(block, scores, gaps))
+                gate_loss = agreement_loss(evidence, gaps, block["label"])
+        return {
+            "pair_loss": tf.math.divide_no_nan(total, pairs),
+            "gate_loss": gate_loss,
+            "pairs": pairs,
+        }
+
+    def _alpha(self, block: dict[str, Any], logits: Any, gaps: Any) -> Any:
+        return self.gate(*self._signals(block, logits, gaps))
+
+    def _signals(self, block: dict[str, Any], logits: Any, gaps: Any) -> Any:
+        """What the gate is called with."""
+
+        def uncertainty() -> Any:
+            return self.uncertainty(logits, block_rows(block), self.backbone)
+
+        z = item_signals(self.gate.signals, block, uncertainty)
+        return z, gaps, pair_signals(self.gate.pair_signals, block, logits, gaps)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments, with the backbone, gate and regulariser serialised."""
@@ -167,7 +211,10 @@ class SelectiveModel(keras.Model):
             **super().get_config(),
             "backbone": serialize(self.backbone),
             "gate": serialize(self.gate),
+            "uncertainty": serialize(self.uncertainty),
+            "labelled_pairs": self.labelled_pairs,
             "regularizer": serialize(self.regularizer),
+            "item_inputs": self.item_inputs,
             "weight": self.weight,
         }
 
@@ -175,7 +222,7 @@ class SelectiveModel(keras.Model):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """Rebuilds the model."""
         config = dict(config)
-        for name in ("backbone", "gate", "regularizer"):
+        for name in ("backbone", "gate", "uncertainty", "regularizer"):
             config[name] = keras.utils.deserialize_keras_object(
                 config[name], custom_objects=custom_objects
             )

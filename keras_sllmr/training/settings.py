@@ -2,12 +2,23 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from keras_sllmr.settings import Settings
 from keras_sllmr.training.dataset import BatchSettings
 
 Method = Literal["none", "sllmr"]
+
+Signal = Literal[
+    "cold",
+    "tail",
+    "uncertainty",
+    "log_history",
+    "log_popularity",
+    "score_gap",
+    "popularity_gap",
+    "margin",
+]
 
 
 class BackboneSettings(Settings):
@@ -33,17 +44,35 @@ class SelectiveSettings(Settings):
 
     Args:
         weight: float. λ.
-        margin: float. m of the hinge, on the scale of the logits.
+        regularizer: str. `pairwise`, the paper's, or `pointwise`, its ablation.
+        margin: float. m of the pairwise loss, on the scale of the logits.
+        form: str. Of the pairwise loss: `hinge`, the paper's, or `logistic`; see
+            `losses.PairwiseHinge`.
+        max_pairs: int or None. Keeps the pairs that the LLM is most confident of, about
+            this many a batch; see `losses.select_pairs`. None keeps all.
+        labelled_pairs: bool. Do the probes' pairs join the pairwise loss too?
         gate_objective: str. `agreement`, `joint` or `fixed`; see `layers.Gate`.
-        signals: names of the gate's signals, of `cold`, `tail` and `uncertainty`.
+        signals: names of the gate's signals, see `training.signals`.
+        uncertainty: str. How the signal `uncertainty` is measured: `entropy`,
+            `confidence` or `mc_dropout`; see `training.uncertainty`.
     """
 
     weight: float = Field(0.1, ge=0)
+    regularizer: Literal["pairwise", "pointwise"] = "pairwise"
     margin: float = Field(0.5, gt=0)
+    form: Literal["hinge", "logistic"] = "hinge"
+    max_pairs: int | None = Field(None, ge=1)
+    labelled_pairs: bool = False
     gate_objective: Literal["agreement", "joint", "fixed"] = "agreement"
-    signals: tuple[Literal["cold", "tail", "uncertainty"], ...] = Field(
-        ("cold", "tail", "uncertainty"), min_length=1
-    )
+    signals: tuple[Signal, ...] = Field(("cold", "tail", "uncertainty"), min_length=1)
+    uncertainty: Literal["entropy", "confidence", "mc_dropout"] = "entropy"
+
+    @field_validator("signals")
+    @classmethod
+    def _each_once(cls, signals: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(signals)) < len(signals):
+            raise ValueError("each signal may be named once")
+        return signals
 
 
 class TrainSettings(Settings):
@@ -53,6 +82,8 @@ class TrainSettings(Settings):
         backbone: see `BackboneSettings`.
         selective: see `SelectiveSettings`; used by the method `sllmr`.
         batch: see `BatchSettings`.
+        loss: str. Base loss on the labelled rows: `bce`, `bpr` or `info_nce`; see
+            `losses.registry`.
         learning_rate: float. Of Adam (paper 4.4).
         epochs: int. At most.
         patience: int. Epochs without a better validation AUC before it stops.
@@ -62,6 +93,7 @@ class TrainSettings(Settings):
     backbone: BackboneSettings = BackboneSettings()
     selective: SelectiveSettings = SelectiveSettings()
     batch: BatchSettings = BatchSettings()
+    loss: Literal["bce", "bpr", "info_nce"] = "bce"
     learning_rate: float = Field(1e-3, gt=0)
     epochs: int = Field(12, ge=1)
     patience: int = Field(2, ge=1)

@@ -8,39 +8,42 @@ from typing import Any, get_args
 
 import numpy as np
 
-from keras_sllmr.backbones.features import FeatureSpec
+from keras_sllmr.backbones.features import ITEM_INPUTS, FeatureSpec
 from keras_sllmr.backbones.registry import build_backbone
-from keras_sllmr.compat import keras, tf
+from keras_sllmr.compat import tf
 from keras_sllmr.errors import ConfigError, StoreError
 from keras_sllmr.io.atomic import replace_folder
 from keras_sllmr.io.hashing import fingerprint
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.layers.gate import Gate
 from keras_sllmr.losses.pairwise_hinge import PairwiseHinge
+from keras_sllmr.losses.pointwise import PointwiseMSE
+from keras_sllmr.losses.registry import base_loss
+from keras_sllmr.losses.regularizer import Regularizer
 from keras_sllmr.store.draws import negatives
 from keras_sllmr.store.manifest import require_replaceable, write_manifest
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors
 from keras_sllmr.training.batch import GUIDANCE
-from keras_sllmr.training.callbacks import (
-    GateMonitor,
-    ResumableTraining,
-    SampledAUC,
-)
-from keras_sllmr.training.dataset import (
-    TrainingData,
-    block_features,
-    row_batches,
-)
+from keras_sllmr.training.callbacks.gate_monitor import GateMonitor
+from keras_sllmr.training.callbacks.resumable import ResumableTraining
+from keras_sllmr.training.callbacks.sampled_auc import SampledAUC
+from keras_sllmr.training.dataset import TrainingData, row_batches
 from keras_sllmr.training.feature_tables import FeatureTables
+from keras_sllmr.training.guidance import GuidanceBlocks
 from keras_sllmr.training.lazy_adam import LazyAdam
 from keras_sllmr.training.selective_model import SelectiveModel
-from keras_sllmr.training.settings import Method, TrainSettings
+from keras_sllmr.training.settings import Method, SelectiveSettings, TrainSettings
+from keras_sllmr.training.signals import split_signals
 from keras_sllmr.training.trained_model import MODEL_VERSION, TrainedModel
+from keras_sllmr.training.uncertainty import uncertainty_named
 
 _VALIDATION = 401
-_MONITORED_USERS = 256
+_MONITORED_USERS, _MONITORED_PROBES = 256, 2048
+
+#: the gate's calibration tables, a file of a trained model's folder.
+CALIBRATION = "gate_calibration.json"
 
 
 def build_model(
@@ -58,18 +61,35 @@ def build_model(
         **settings.backbone.hyperparameters,
     )
     selective = settings.selective
+    of_items, of_pairs = split_signals(selective.signals)
     model = SelectiveModel(
         backbone,
-        gate=Gate(selective.signals, objective=selective.gate_objective, name="gate"),
-        regularizer=PairwiseHinge(selective.margin),
+        item_inputs=[name for name in ITEM_INPUTS if name in backbone.input],
+        gate=Gate(
+            of_items,
+            pair_signals=of_pairs,
+            objective=selective.gate_objective,
+            name="gate",
+        ),
+        uncertainty=uncertainty_named(selective.uncertainty),
+        regularizer=_regularizer(selective),
         weight=selective.weight if method == "sllmr" else 0.0,
+        labelled_pairs=selective.labelled_pairs,
     )
     model.compile(
         LazyAdam(settings.learning_rate),
-        keras.losses.BinaryCrossentropy(from_logits=True),
-        steps_per_execution=8,
+        base_loss(settings.loss),
+        steps_per_execution=32,
     )
     return model
+
+
+def _regularizer(selective: SelectiveSettings) -> Regularizer:
+    if selective.regularizer == "pointwise":
+        return PointwiseMSE()
+    return PairwiseHinge(
+        selective.margin, form=selective.form, max_pairs=selective.max_pairs
+    )
 
 
 def train(
@@ -128,6 +148,7 @@ def train(
         tables,
         scores=scores if method == "sllmr" else None,
         settings=settings.batch,
+        labelled_scores=settings.selective.labelled_pairs,
         seed=settings.seed,
     )
     work = path.with_name(f"{path.name}.checkpoint")
@@ -144,7 +165,7 @@ def train(
             work,
             key=fingerprint([method, parent, how]),
             patience=settings.patience,
-            rows_per_epoch=data.steps_per_epoch * data.positives * 2,
+            rows_per_epoch=data.steps_per_epoch * data.rows,
         )
         done = resumable.restore(model)
         extra = callbacks(done, data.steps_per_epoch) if callbacks else []
@@ -154,12 +175,14 @@ def train(
                 epochs=settings.epochs,
                 initial_epoch=done,
                 steps_per_epoch=data.steps_per_epoch,
-                callbacks=[*_monitors(split, tables, data), resumable, *extra],
+                callbacks=[*_monitors(split, tables, data, work), resumable, *extra],
                 verbose=0,
             )
         resumable.load_best(model)
         with replace_folder(path) as folder:
             model.save(folder / "model.keras")
+            if (work / CALIBRATION).exists():
+                shutil.copy(work / CALIBRATION, folder / CALIBRATION)
             write_manifest(
                 folder,
                 kind="model",
@@ -186,7 +209,7 @@ def train(
 
 
 def _monitors(
-    split: LeaveOneOut, tables: FeatureTables, data: TrainingData
+    split: LeaveOneOut, tables: FeatureTables, data: TrainingData, work: Path
 ) -> list[Any]:
     targets = split.validation
     drawn = negatives(targets.users, split.seen, 0, _VALIDATION, targets.users)
@@ -198,9 +221,20 @@ def _monitors(
     ]
     if GUIDANCE in data.blocks:
         block, _ = data.blocks[GUIDANCE]
-        step = max(1, len(block) // _MONITORED_USERS)
-        rows = tf.range(0, len(block), step)
-        monitors.append(GateMonitor(block_features(block, tables, rows)))
+        probes = data.held_out
+
+        def some(block: GuidanceBlocks, users: int) -> dict[str, Any]:
+            step = max(1, len(block) // users)
+            return data.block_features(block, tf.range(0, len(block), step))
+
+        monitors.append(
+            GateMonitor(
+                some(block, _MONITORED_USERS),
+                probes=some(probes, _MONITORED_PROBES) if probes else None,
+                table=work / CALIBRATION,
+                log_dir=work / "tensorboard",
+            )
+        )
     return monitors
 
 

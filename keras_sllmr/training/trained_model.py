@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+# The registry, too, is imported for the layers that saved models name.
+from keras_sllmr.backbones import registry  # noqa: F401
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.compat import keras
 from keras_sllmr.errors import StoreError

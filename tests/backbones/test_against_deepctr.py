@@ -37,8 +37,8 @@ def _columns(spec: FeatureSpec, history: str = "history") -> list[Any]:
     n, length, width = spec.n_attributes, spec.history_length, spec.attribute_width
     return [
         feature("item", spec.n_items, "item"),
-        sequence(history, spec.n_items, "item", length),
         sequence("item_attributes", n, "attribute", width),
+        sequence(history, spec.n_items, "item", length),
         sequence("history_attributes", n, "attribute", length * width),
     ]
 
@@ -48,11 +48,18 @@ def _layers(model: Any, kind: type) -> list[Any]:
 
 
 def _copy_tables(model: Any, twin: Any) -> None:
+    bags = model.get_layer("embedding")
+    (whole,) = bags.get_weights()
+    for name in bags.sizes:
+        # Ours never reads it; DeepCTR's normalised attention to nothing does.
+        whole[bags.rows(name).start] = 0
     for layer in twin.layers:
         if "emb_" in layer.name:
-            role = "linear" if layer.name.startswith("linear") else "embedding"
-            table = "attribute" if "attributes" in layer.name else "item"
-            layer.set_weights(model.get_layer(f"{table}_{role}").get_weights())
+            rows = whole[
+                bags.rows("attribute" if "attributes" in layer.name else "item")
+            ]
+            linear = layer.name.startswith("linear")
+            layer.set_weights([rows[:, DIM:] if linear else rows[:, :DIM]])
 
 
 def _copy_kind(model: Any, twin: Any, kind: type) -> None:
@@ -179,10 +186,7 @@ def test_din(
     _copy_tables(model, twin)
     _copy_kind(model, twin, deepctr_layers.AttentionSequencePoolingLayer)
     (theirs,) = _layers(twin, deepctr_layers.DNN)
-    first, *others = model.get_layer("dnn").get_weights()
-    # DeepCTR puts the attended history behind the other fields.
-    item, history, *attributes = np.split(first, 4)
-    theirs.set_weights([np.concatenate([item, *attributes, history]), *others])
+    theirs.set_weights(model.get_layer("dnn").get_weights())
     _copy_heads(model, twin, "dnn_logit")
     _copy_bias(model, twin)
     _assert_equal(model, twin, rows, history="hist_item")

@@ -25,13 +25,13 @@ def _mean(table: np.ndarray, ids: np.ndarray) -> np.ndarray:
 def _fields(rows: Rows, names: list[str], table: Callable[[str], np.ndarray]) -> Any:
     """Fields `[rows, fields, d]` by NumPy, from the tables of each vocabulary."""
     fields = {
-        "item": lambda: table("item")[rows["item"]],
+        "item": lambda: _mean(table("item"), rows["item"][:, None]),
         "history": lambda: _mean(table("item"), rows["history"]),
         "item_attributes": lambda: _mean(table("attribute"), rows["item_attributes"]),
         "history_attributes": lambda: _mean(
             table("attribute"), rows["history_attributes"]
         ),
-        "user": lambda: table("user")[rows["user"]],
+        "user": lambda: _mean(table("user"), rows["user"][:, None]),
     }
     return np.stack([fields[name]() for name in names], axis=1)
 
@@ -42,10 +42,12 @@ def _reference(model: Any, rows: Rows, vectors: np.ndarray | None = None) -> np.
     def weights(name: str) -> list[np.ndarray]:
         return [w.astype(np.float64) for w in model.get_layer(name).get_weights()]
 
-    names = ["item", "history", "item_attributes", "history_attributes"]
+    names = ["item", "item_attributes", "history", "history_attributes"]
     names += ["user"] if "user" in model.input else []
-    linear = _fields(rows, names, lambda role: weights(f"{role}_linear")[0])
-    fields = _fields(rows, names, lambda role: weights(f"{role}_embedding")[0])
+    bags = model.get_layer("embedding")
+    whole = weights("embedding")[0]
+    fields = _fields(rows, names, lambda name: whole[bags.rows(name)])
+    fields, linear = fields[:, :, :-1], fields[:, :, -1]
     if vectors is not None:
         text = [vectors[rows["item"]], _mean(vectors, rows["history"])]
         projected = np.stack(text, axis=1) @ weights("text_projection")[0]
@@ -63,7 +65,7 @@ def _reference(model: Any, rows: Rows, vectors: np.ndarray | None = None) -> np.
         hidden = np.maximum(hidden @ kernel + bias, 0)
     kernel, bias = weights("dnn_logit")
     deep = (hidden @ kernel + bias)[:, 0]
-    return linear.sum((1, 2)) + pairs + deep
+    return linear.sum(1) + pairs + deep
 
 
 def _build(spec: FeatureSpec, **options: Any) -> Any:

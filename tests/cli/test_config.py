@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_sllmr.cli.config import RunConfig, load_config, settings_of
+from keras_sllmr.cli.config import ImportConfig, RunConfig, load_config, settings_of
+from keras_sllmr.cli.stages import source_hashes
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.training.settings import TrainSettings
 
@@ -19,6 +20,14 @@ def test_every_pipeline_is_valid(path):
 def test_data_replaces_the_path(tmp_path):
     config = load_config(PIPELINES / "beauty.yaml", data=tmp_path)
     assert config.data.path == tmp_path
+
+
+def test_a_file_of_users_is_a_source(tmp_path):
+    paths = [tmp_path / name for name in ("events.csv", "people.csv")]
+    for path in paths:
+        path.write_text(path.name)
+    config = ImportConfig(path=paths[0], options={"users": str(paths[1])})
+    assert [name for name, _ in source_hashes(config)] == ["events.csv", "people.csv"]
 
 
 @pytest.mark.parametrize(

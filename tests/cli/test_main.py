@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -81,6 +82,40 @@ def test_import_and_stats(run_sllmr, tmp_path, source):
     ]
     assert counts["users"] == 80
     assert counts["train_rows"] == 2 * (counts["interactions"] - 3 * 80)
+
+
+def test_import_with_columns(run_sllmr, tmp_path, source):
+    ids = [f"u{user:03d}" for user in range(80)]
+    people = pd.DataFrame({"who": ids, "age": range(80), "plan": ["a", "b"] * 40})
+    people.to_csv(tmp_path / "people.csv", index=False)
+    code, out, _ = run_sllmr(
+        *("import", source, "--store", tmp_path / "s", "--json"),
+        *("--users", tmp_path / "people.csv", "--user-key", "who"),
+        *("--user-column", "age:numeric", "--user-column", "plan:categorical"),
+        *("--min-count", 2),
+    )
+    assert code == 0
+    assert json.loads(out)["plan_vocabulary"] == 2
+    code, out, _ = run_sllmr("stats", tmp_path / "s", "--json")
+    columns = json.loads(out)["columns"]
+    assert columns["age"] == {
+        "entity": "user",
+        "kind": "numeric",
+        "unknown": 0,
+        "mean": 39.5,
+        "std": pytest.approx(((80**2 - 1) / 12) ** 0.5),
+    }
+    code, out, _ = run_sllmr("stats", tmp_path / "s")
+    assert code == 0 and "columns.plan.categories" in out
+
+
+@pytest.mark.parametrize(
+    "given", [["age"], ["age:"], ["age:numeric", "age:multi"], [":numeric"]]
+)
+def test_columns_that_are_not_name_and_kind(run_sllmr, source, tmp_path, given):
+    options = [part for column in given for part in ("--user-column", column)]
+    code, out, err = run_sllmr("import", source, "--store", tmp_path / "s", *options)
+    assert (code, out) == (2, "") and "must be" in err
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 
 from keras_sllmr.compat import tf
 from keras_sllmr.losses.agreement import agreement_loss
-from keras_sllmr.losses.pairwise_hinge import score_gaps
+from keras_sllmr.losses.pairs import score_gaps
 
 
 def test_hand_computed_loss() -> None:

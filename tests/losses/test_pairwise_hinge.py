@@ -7,25 +7,14 @@ from hypothesis import strategies as st
 
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
-from keras_sllmr.losses.pairwise_hinge import PairwiseHinge, score_gaps
+from keras_sllmr.losses.pairs import score_gaps
+from keras_sllmr.losses.pairwise_hinge import FORMS, PairwiseHinge
 
 _EVERY = settings(max_examples=30, deadline=None)
 
 
 def _valid(*shape: int) -> Any:
     return tf.fill(shape, True)
-
-
-def test_score_gaps() -> None:
-    gaps = score_gaps(tf.constant([[0.75, 0.25, 0.5]]), _valid(1, 3))
-    expected = [[0, 0.5, 0.25], [0, 0, 0], [0, 0.25, 0]]
-    np.testing.assert_array_equal(gaps[0], expected)
-
-
-def test_score_gaps_of_missing_scores_are_zero() -> None:
-    scores = tf.constant([[np.nan, 0.25, 0.5]])
-    gaps = score_gaps(scores, tf.constant([[False, True, True]]))
-    np.testing.assert_array_equal(gaps[0], [[0, 0, 0], [0, 0, 0], [0, 0.25, 0]])
 
 
 def test_hand_computed_loss() -> None:
@@ -61,6 +50,54 @@ def test_gradient_moves_only_violated_pairs() -> None:
         loss = PairwiseHinge(1.0)(logits, gaps, 1.0)
     np.testing.assert_allclose(
         tape.gradient(loss, logits), [[-1 / 3, 1 / 3, 0]], rtol=1e-6
+    )
+
+
+def test_the_logistic_form_is_the_soft_hinge() -> None:
+    logits = tf.constant([[0.0, 1.0, 0.25]])
+    gaps = score_gaps(tf.constant([[0.9, 0.5, 0.1]]), _valid(1, 3))
+    # log(1 + e^(m − lead)) with leads −1, −¼ and ¾ of pairs (0, 1), (0, 2), (1, 2).
+    costs = np.log1p(np.exp([1.5, 0.75, -0.25]))
+    loss = PairwiseHinge(0.5, form="logistic")
+    assert float(loss(logits, gaps, 1.0)) == pytest.approx(costs.mean(), rel=1e-6)
+    # α weighs each pair; the mean is still over all of them.
+    alpha = tf.where(gaps > 0.5, 0.0, 0.5)
+    expected = 0.5 * (costs[0] + costs[2]) / 3
+    assert float(loss(logits, gaps, alpha)) == pytest.approx(expected, rel=1e-6)
+    far = tf.constant([[-1e4, 1e4, 0.0]])
+    assert np.isfinite(loss(far, gaps, 1.0))
+
+
+def test_the_logistic_form_goes_on_beyond_the_margin() -> None:
+    gaps = score_gaps(tf.constant([[0.9, 0.1]]), _valid(1, 2))
+    moved = {}
+    for form in FORMS:
+        logits = tf.Variable([[5.0, 0.0]])
+        with tf.GradientTape() as tape:
+            loss = PairwiseHinge(0.5, form=form)(logits, gaps, 1.0)
+        moved[form] = float(tape.gradient(loss, logits)[0, 0])
+    assert moved["hinge"] == 0 > moved["logistic"]
+
+
+def test_only_the_most_confident_pairs() -> None:
+    logits = tf.constant([[0.0, 1.0, 0.25]])
+    gaps = score_gaps(tf.constant([[0.9, 0.5, 0.1]]), _valid(1, 3))
+    # Of costs 1.5, 0.75 and 0 the second has the largest gap.
+    assert float(PairwiseHinge(0.5, max_pairs=1)(logits, gaps, 1.0)) == 0.75
+    every = PairwiseHinge(0.5, max_pairs=3)(logits, gaps, 1.0)
+    assert float(every) == float(PairwiseHinge(0.5)(logits, gaps, 1.0))
+
+
+@pytest.mark.parametrize("max_pairs", [None, 2])
+def test_terms_are_the_sum_and_the_number(max_pairs: int | None) -> None:
+    logits = tf.constant([[0.0, 1.0, 0.25]])
+    scores, valid = tf.constant([[0.9, 0.5, 0.1]]), _valid(1, 3)
+    hinge = PairwiseHinge(0.5, max_pairs=max_pairs)
+    total, count = hinge.terms(logits, scores, valid, lambda gaps: 2.0 * gaps)
+    assert float(count) == (max_pairs or 3)
+    gaps = score_gaps(scores, valid)
+    assert float(total / count) == pytest.approx(
+        float(hinge(logits, gaps, 2.0 * gaps)), rel=1e-6
     )
 
 
@@ -107,8 +144,22 @@ def test_wrong_margin(margin: float) -> None:
         PairwiseHinge(margin)
 
 
+@pytest.mark.parametrize("max_pairs", [0, -1, 2.5, "all"])
+def test_wrong_max_pairs(max_pairs: Any) -> None:
+    with pytest.raises(ConfigError, match="`max_pairs` must be a positive integer"):
+        PairwiseHinge(max_pairs=max_pairs)
+
+
+def test_wrong_form() -> None:
+    with pytest.raises(ConfigError, match="one of hinge, logistic.*form='square'"):
+        PairwiseHinge(form="square")
+
+
 def test_config_round_trip() -> None:
+    loss = PairwiseHinge(0.75, form="logistic", max_pairs=9)
     twin = keras.utils.deserialize_keras_object(
-        keras.utils.serialize_keras_object(PairwiseHinge(0.75))
+        keras.utils.serialize_keras_object(loss)
     )
-    assert isinstance(twin, PairwiseHinge) and twin.margin == 0.75
+    assert isinstance(twin, PairwiseHinge)
+    assert twin.get_config() == loss.get_config()
+    assert (twin.margin, twin.form, twin.max_pairs) == (0.75, "logistic", 9)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.errors import DataError
-from keras_sllmr.store.history import history_before
+from keras_sllmr.store.history import history_before, training_mask
 from keras_sllmr.store.ragged import Ragged
 from keras_sllmr.training.feature_tables import FeatureTables
 
@@ -163,3 +163,16 @@ def test_training_and_store_agree(split, random_rows):
     np.testing.assert_array_equal(
         features["history_attributes"], attributes[expected].reshape(len(users), -1)
     )
+
+
+def test_training_mask(split):
+    rows = Ragged.from_rows([[], [5, 6, 7, 8], [9], [1, 2], [3, 4, 5]])
+    trained = [True, True, False, False, False, False, False, True, False, False]
+    assert training_mask(rows).tolist() == trained
+    assert training_mask(Ragged.from_rows([[]])).tolist() == []
+    held_out = np.flatnonzero(~training_mask(split.store.events))
+    of_split = [
+        split.store.events.offsets[rows.users] + rows.positions
+        for rows in (split.validation, split.test)
+    ]
+    assert held_out.tolist() == sorted(np.concatenate(of_split).tolist())

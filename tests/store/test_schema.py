@@ -6,7 +6,15 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from keras_sllmr.compat import tf
 from keras_sllmr.errors import StoreError
-from keras_sllmr.store.schema import VIEWS, parsing_spec, write_schema
+from keras_sllmr.io.hashing import file_sha256
+from keras_sllmr.store.columns import ColumnSpec
+from keras_sllmr.store.schema import (
+    VIEWS,
+    parsing_spec,
+    read_columns,
+    vocabulary_view,
+    write_schema,
+)
 
 
 @pytest.fixture
@@ -30,6 +38,32 @@ def test_is_tensorflow_metadata(path):
 def test_same_bytes_every_time(path, tmp_path):
     write_schema(tmp_path / "again.pbtxt")
     assert (tmp_path / "again.pbtxt").read_bytes() == path.read_bytes()
+
+
+def test_same_bytes_as_ever(path):
+    digest = "b0586dba091ce4e7aff4493073720223e7fab9330752d7bf6ce7c84316eedcf9"
+    assert file_sha256(path) == digest  # or stores' fingerprints change
+    assert read_columns(path) == ()
+
+
+def test_columns_come_back_by_entity(tmp_path):
+    specs = [
+        ColumnSpec("hour", "context", "numeric"),
+        ColumnSpec("tags", "context", "multi"),
+        ColumnSpec("brand", "item", "categorical"),
+        ColumnSpec("age", "user", "numeric"),
+    ]
+    path = tmp_path / "schema.pbtxt"
+    write_schema(path, {spec: 3 for spec in specs})
+    assert read_columns(path) == (specs[3], specs[2], specs[0], specs[1])
+    spec = parsing_spec(path, "context_columns")
+    assert spec["hour"] == tf.io.FixedLenFeature([], tf.float32)
+    assert isinstance(spec["tags"], tf.io.RaggedFeature)
+    assert spec["tags"].dtype == tf.int64
+    vocabulary = parsing_spec(path, vocabulary_view("brand"))
+    assert vocabulary == {"category": tf.io.FixedLenFeature([], tf.string)}
+    with pytest.raises(StoreError, match="has no view named 'hour_vocabulary'"):
+        parsing_spec(path, vocabulary_view("hour"))
 
 
 @pytest.mark.parametrize("view", VIEWS)

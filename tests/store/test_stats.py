@@ -1,8 +1,12 @@
+import dataclasses
 import os
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from keras_sllmr.store.columns import column_specs
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.importers.tables import read_tables
 from keras_sllmr.store.split import LeaveOneOut
@@ -46,6 +50,35 @@ def test_small_store(split):
         "train_rows": 2 * (255 - 3 * 30),
         "cold_rows": 2 * sum(min(3, length - 3) for length in split.lengths[1:]),
         "tail_items": 8,
+    }
+
+
+def test_columns(raw_of, tmp_path):
+    raw = raw_of([[1, 2, 3, 4], [3, 1, 2, 4]], 4)
+    raw = dataclasses.replace(
+        raw,
+        interactions=raw.interactions.assign(
+            hour=np.array([1, 3, 9, 9, 2, np.nan, 9, 9], np.float32)
+        ),
+        items=raw.items.assign(tags=[("a",), (), ("b", "a"), ("b",)]),
+        users=pd.DataFrame({"user": ["u2"], "plan": ["free"]}),
+        columns=column_specs(
+            {"plan": "categorical"}, {"tags": "multi"}, {"hour": "numeric"}
+        ),
+    )
+    counted = stats(LeaveOneOut(FeatureStore.create(tmp_path / "store", raw)))
+    assert list(counted) == [*KEYS, "columns"]
+    std = counted["columns"]["hour"].pop("std")
+    assert std == pytest.approx((2 / 3) ** 0.5)
+    assert counted["columns"] == {
+        "plan": {
+            "entity": "user",
+            "kind": "categorical",
+            "unknown": 1,
+            "categories": 1,
+        },
+        "tags": {"entity": "item", "kind": "multi", "unknown": 1, "categories": 2},
+        "hour": {"entity": "context", "kind": "numeric", "unknown": 1, "mean": 2.0},
     }
 
 

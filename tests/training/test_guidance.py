@@ -64,7 +64,16 @@ def test_signals(split: LeaveOneOut) -> None:
     assert blocks.signals["cold"].tolist() == [[1] * 3, [0] * 3]
     # The tail of four: 4 and 6 to 8, which nobody trained on and come first.
     assert blocks.signals["tail"].tolist() == [[0, 1, 0], [1, 0, 0]]
-    assert blocks.signals["tail"].dtype == np.float32
+    most = np.log(5)  # the longest training history has four events
+    expected = np.repeat([[np.log(3) / most], [1.0]], 3, axis=1)
+    np.testing.assert_allclose(blocks.signals["log_history"], expected, rtol=1e-6)
+    # Items 1 and 2 have two training events, 3 and 5 one; 8 to 10 and padding none.
+    expected = [[np.log(2) / np.log(3), 0, 0], [0, 0, 0]]
+    np.testing.assert_allclose(blocks.signals["log_popularity"], expected, rtol=1e-6)
+    probes = GuidanceBlocks.of(_table(ROWS), split, probes=True)
+    assert probes.signals["log_popularity"].tolist() == [[1, 0]]
+    for values in blocks.signals.values():
+        assert values.dtype == np.float32 and values.shape == blocks.items.shape
 
 
 def test_pairs_leaves_ties_and_padding_out(split: LeaveOneOut) -> None:

@@ -95,7 +95,7 @@ def test_dense_gradients_equal_adam() -> None:
             gradient = tf.constant(_gradient([0] * 6, seed))
             optimizer.apply_gradients([(gradient, variable)])
         tables.append(variable.numpy())
-    np.testing.assert_array_equal(*tables)
+    np.testing.assert_allclose(*tables, rtol=1e-5)
 
 
 def test_a_full_batch_of_rows_equals_adam() -> None:

@@ -10,7 +10,8 @@ from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.layers.gate import Gate
 from keras_sllmr.losses.agreement import agreement_loss
-from keras_sllmr.losses.pairwise_hinge import PairwiseHinge, score_gaps
+from keras_sllmr.losses.pairs import score_gaps
+from keras_sllmr.losses.pairwise_hinge import PairwiseHinge
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.training.batch import GUIDANCE, LABELLED, PROBES
 from keras_sllmr.training.dataset import BatchSettings, TrainingData
@@ -436,6 +437,7 @@ def test_a_signal_that_the_batch_does_not_have(
 ) -> None:
     model = SelectiveModel(make_backbone(), gate=Gate(("cold", "price")))
     with pytest.raises(
-        ConfigError, match="among cold, tail, uncertainty. Received: price"
+        ConfigError,
+        match="among cold, log_history, log_popularity, tail, uncerta.*: price",
     ):
         model.pair_weights(next(iter(batches))[0][GUIDANCE])

@@ -1,10 +1,14 @@
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
 from keras_sllmr.layers.gate import OBJECTIVES, SIGNALS
-from keras_sllmr.training.settings import SelectiveSettings, TrainSettings
+from keras_sllmr.losses.pairwise_hinge import FORMS
+from keras_sllmr.losses.registry import BASE_LOSSES
+from keras_sllmr.training.settings import SelectiveSettings, Signal, TrainSettings
+from keras_sllmr.training.signals import ITEM_SIGNALS, PAIR_SIGNALS
+from keras_sllmr.training.uncertainty import UNCERTAINTIES, uncertainty_named
 
 
 def test_defaults_follow_the_paper() -> None:
@@ -12,6 +16,11 @@ def test_defaults_follow_the_paper() -> None:
     assert (settings.selective.weight, settings.selective.margin) == (0.1, 0.5)
     assert settings.learning_rate == 1e-3
     assert settings.selective.signals == SIGNALS
+    assert (settings.selective.regularizer, settings.selective.form) == (
+        "pairwise",
+        "hinge",
+    )
+    assert settings.loss == "bce" and settings.selective.max_pairs is None
 
 
 def test_round_trip_through_json() -> None:
@@ -24,6 +33,32 @@ def test_round_trip_through_json() -> None:
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_can_be_set(objective: Any) -> None:
     assert SelectiveSettings(gate_objective=objective).gate_objective == objective
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_can_be_set(form: Any) -> None:
+    assert SelectiveSettings(form=form).form == form
+
+
+@pytest.mark.parametrize("loss", BASE_LOSSES)
+def test_every_base_loss_can_be_set(loss: Any) -> None:
+    assert TrainSettings(loss=loss).loss == loss
+
+
+@pytest.mark.parametrize("name", ["entropy", "confidence", "mc_dropout"])
+def test_every_uncertainty_that_needs_no_models_can_be_set(name: Any) -> None:
+    settings = SelectiveSettings(uncertainty=name)
+    assert isinstance(uncertainty_named(settings.uncertainty), UNCERTAINTIES[name])
+
+
+def test_the_signals_are_the_ones_that_can_be_computed() -> None:
+    assert get_args(Signal) == (*ITEM_SIGNALS, *PAIR_SIGNALS)
+    assert SelectiveSettings(signals=get_args(Signal)).signals == get_args(Signal)
+
+
+def test_an_unknown_signal_is_told_the_known_ones() -> None:
+    with pytest.raises(ValidationError, match="'log_history'.*'score_gap'.*'margin'"):
+        SelectiveSettings.model_validate({"signals": ["price"]})
 
 
 @pytest.mark.parametrize(
@@ -41,6 +76,12 @@ def test_every_objective_can_be_set(objective: Any) -> None:
         {"selective": {"gate_objective": "free"}},
         {"selective": {"signals": ["cold", "price"]}},
         {"selective": {"signals": []}},
+        {"selective": {"signals": ["cold", "cold"]}},
+        {"selective": {"form": "square"}},
+        {"selective": {"max_pairs": 0}},
+        {"selective": {"regularizer": "listwise"}},
+        {"selective": {"uncertainty": "ensemble"}},
+        {"loss": "hinge"},
         {"backbone": {"history_length": 0}},
     ],
 )

@@ -1,6 +1,5 @@
 """MovieLens: 100K out of the `recbole` wheel, and 100K, 1M, 10M, 20M+ as published."""
 
-import hashlib
 import importlib.util
 import os
 import re
@@ -12,7 +11,9 @@ import pandas as pd
 
 from keras_sllmr.errors import ConfigError, DataError, EnvironmentProblem
 from keras_sllmr.store.clean import OnBad, check_policy, clean
+from keras_sllmr.store.columns import ColumnSpec, column_specs
 from keras_sllmr.store.importers._columns import EventColumns, ItemColumns, labels
+from keras_sllmr.store.importers._cut import cut_short
 from keras_sllmr.store.importers._files import Progress, Reading
 from keras_sllmr.store.raw import RawData
 
@@ -29,13 +30,25 @@ class _Edition(NamedTuple):
     # How the header lines begin, "" where the first line is data.
     rating_header: str
     movie_header: str
+    # The file of users, if there is one, separated as that of the movies; its fields.
+    users: str = ""
+    user_fields: tuple[str, ...] = ()
 
 
+_AGE_FIRST = ("user", "age", "gender", "occupation", "zip")
+_GENDER_FIRST = ("user", "gender", "age", "occupation", "zip")
 _WHEEL = _Edition(
-    "ml-100k.inter", "ml-100k.item", "utf-8", "\t", "\t", 4, "user_id:", "item_id:"
+    *("ml-100k.inter", "ml-100k.item", "utf-8", "\t", "\t", 4, "user_id:", "item_id:"),
+    *("ml-100k.user", _AGE_FIRST),
 )
-_100K = _Edition("u.data", "u.item", "latin-1", "\t", "|", 24, "", "")
-_1M = _Edition("ratings.dat", "movies.dat", "latin-1", "::", "::", 3, "", "")
+_100K = _Edition(
+    *("u.data", "u.item", "latin-1", "\t", "|", 24, "", ""),
+    *("u.user", _AGE_FIRST),
+)
+_1M = _Edition(
+    *("ratings.dat", "movies.dat", "latin-1", "::", "::", 3, "", ""),
+    *("users.dat", _GENDER_FIRST),
+)
 _20M = _Edition("ratings.csv", "movies.csv", "utf-8", ",", ",", 3, "userId", "movieId")
 _EDITIONS = (_WHEEL, _100K, _1M, _20M)
 
@@ -47,6 +60,9 @@ _GENRES = (
 )
 _NO_GENRE = {"unknown", "(no genres listed)"}
 _NO_TITLE = {"unknown", "unkonwn"}  # The second is how the wheel spells it.
+_USER_COLUMNS: tuple[ColumnSpec, ...] = column_specs(
+    {"gender": "categorical", "age": "numeric", "occupation": "categorical"}
+)
 _YEAR = re.compile(r"\((\d{3})\d\)$")
 
 
@@ -57,6 +73,7 @@ def read_movielens(
     cut_users: float = 0.0,
     cut_to: int = 5,
     seed: int = 0,
+    columns: bool = False,
     on_bad: OnBad = "raise",
     min_events: int = 5,
     keep_unseen_items: bool = False,
@@ -79,6 +96,8 @@ def read_movielens(
         cut_users: the share of users to cut, from 0 to 1. Defaults to 0.0.
         cut_to: the events a cut user keeps. Defaults to 5.
         seed: of the choice of users. Defaults to 0.
+        columns: whether to take gender, age and occupation as columns of the users;
+            the editions of 100K and 1M have them. Defaults to False.
         on_bad: "raise" or "drop" what breaks a rule. Defaults to "raise".
         min_events: the fewest events a user needs. Defaults to 5.
         keep_unseen_items: whether movies without events stay. Defaults to False.
@@ -89,7 +108,7 @@ def read_movielens(
         "users_cut_short".
 
     Raises:
-        ConfigError: an option is out of its range.
+        ConfigError: an option is out of its range, or the edition has no users' file.
         DataError: a file is missing or damaged, or breaks a rule of
             `keras_sllmr.store.clean.clean`.
         EnvironmentProblem: `path` is None and the wheel is not installed.
@@ -110,15 +129,20 @@ def read_movielens(
     folder = embedded_folder() if path is None else Path(path)
     edition = _edition(folder)
     ratings, movies = folder / edition.ratings, folder / edition.movies
-    reading = Reading([ratings, movies], on_bad=on_bad, progress=progress)
+    paths = [ratings, movies]
+    if columns:
+        paths.append(_users_path(folder, edition))
+    reading = Reading(paths, on_bad=on_bad, progress=progress)
     events, below = _read_ratings(reading, ratings, edition, min_rating)
     items = _read_movies(reading, movies, edition)
+    users = _read_users(reading, paths[2], edition) if columns else None
 
     options = {
         "min_rating": min_rating,
         "cut_users": cut_users,
         "cut_to": cut_to,
         "seed": seed,
+        **({"columns": True} if columns else {}),
     }
     source = reading.source("movielens", options)
     # Only clean events have the order that says which ones come first.
@@ -131,13 +155,15 @@ def read_movielens(
         source=source,
         dropped=reading.dropped,
     )
-    kept, cut = _cut(whole.interactions, cut_users, cut_to, seed)
+    kept, cut = cut_short(whole.interactions, cut_users, cut_to, seed)
     return clean(
         kept,
         whole.items,
         on_bad=on_bad,
         min_events=min_events,
         keep_unseen_items=keep_unseen_items,
+        users=users,
+        columns=_USER_COLUMNS if columns else (),
         source=source,
         dropped=whole.dropped,
         notes={"ratings_below_threshold": below, "users_cut_short": cut},
@@ -214,6 +240,29 @@ def _read_movies(reading: Reading, path: Path, edition: _Edition) -> ItemColumns
     return items
 
 
+def _users_path(folder: Path, edition: _Edition) -> Path:
+    if not edition.users or not (folder / edition.users).exists():
+        raise ConfigError(
+            "`columns` needs an edition with a file of users, which 100K and 1M have. "
+            f"Received: columns=True for {folder}"
+        )
+    return folder / edition.users
+
+
+def _read_users(reading: Reading, path: Path, edition: _Edition) -> pd.DataFrame:
+    rows = reading.rows(
+        path,
+        edition.movie_separator,
+        fields=len(edition.user_fields),
+        encoding=edition.encoding,
+    )
+    _skip_header(rows, edition.rating_header, path)
+    read = list(rows)
+    lines = pd.Index([line for line, _ in read], dtype="int64", name="line")
+    cells = [row for _, row in read]
+    return pd.DataFrame(cells, lines, edition.user_fields, dtype=object)
+
+
 def _skip_header(
     rows: Iterator[tuple[int, list[str]]], header: str, path: Path
 ) -> None:
@@ -246,22 +295,3 @@ def _as_utf8(title: str) -> str:
         return title.encode("latin-1").decode("utf-8")
     except UnicodeDecodeError:
         return title
-
-
-def _cut(
-    events: pd.DataFrame, share: float, length: int, seed: int
-) -> tuple[pd.DataFrame, int]:
-    """Cuts the chosen users' histories; returns the rest and how many were cut."""
-    lengths = events["user"].value_counts()
-    cut = {
-        user for user in _drawn(lengths.index, share, seed) if lengths[user] > length
-    }
-    late = events.groupby("user").cumcount() >= length
-    return events[~(late & events["user"].isin(cut))], len(cut)
-
-
-def _drawn(users: pd.Index, share: float, seed: int) -> Iterator[str]:
-    for user in users:
-        digest = hashlib.sha256(f"{seed}:{user}".encode()).digest()
-        if int.from_bytes(digest[:8], "big") < share * 2.0**64:
-            yield user

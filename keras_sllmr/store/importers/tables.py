@@ -1,26 +1,20 @@
-"""Parquet and CSV tables, with names of columns as options."""
+"""Tables of interactions, items and users, with names of columns as options."""
 
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from keras_sllmr.errors import DataError
+from keras_sllmr.errors import ConfigError, DataError
 from keras_sllmr.store.clean import OnBad, check_policy, clean
-from keras_sllmr.store.importers._files import Progress, Reading, pick
+from keras_sllmr.store.columns import ColumnSpec, Entity, Kind, column_specs
+from keras_sllmr.store.importers._files import Progress, Reading
+from keras_sllmr.store.importers._tables import pick_table, read_table, values_of
 from keras_sllmr.store.raw import RawData
 
-_SUFFIXES = (".parquet", ".csv", ".csv.gz")
 _ORDERS = ("position", "timestamp", "time")
-
-# Given the names that a table has, says which ones are wanted.
-_Choice = Callable[[list[str]], list[str]]
 
 
 def read_tables(
@@ -33,19 +27,30 @@ def read_tables(
     text: str = "text",
     item_key: str | None = None,
     attributes: Sequence[str] | None = None,
+    users: str | os.PathLike[str] | None = None,
+    user_key: str | None = None,
+    user_columns: Mapping[str, Kind] | None = None,
+    item_columns: Mapping[str, Kind] | None = None,
+    context_columns: Mapping[str, Kind] | None = None,
+    min_count: int = 1,
     on_bad: OnBad = "raise",
     min_events: int = 5,
     keep_unseen_items: bool = False,
     progress: Progress | None = None,
 ) -> RawData:
-    r"""Reads an interaction and an item table: `.parquet`, `.csv` or `.csv.gz`.
+    r"""Reads an interaction, an item and a user table: Parquet, CSV or JSON Lines.
 
     Attribute columns hold one value or a list of values a row (in CSV: a JSON list);
     a value v of the column c becomes the attribute "c=v". Empty cells are none.
 
+    Further columns of users, items and interactions ("context") are fields of their
+    own. Each has a kind: "categorical" (one value a row), "multi" (a list of values,
+    as attribute columns hold them) or "numeric". Empty cells are missing values.
+
     Args:
-        interactions: the interaction table, or a folder that holds `interactions`
-            and `items` with one of these suffixes.
+        interactions: the interaction table (`.parquet`, `.csv`, `.csv.gz`, `.jsonl`
+            or `.jsonl.gz`), or a folder that holds `interactions`, `items` and, for
+            user columns, `users` with one of these suffixes.
         items: the item table. Defaults to None: the catalogue is the items that were
             interacted with, without texts; with a folder, the `items` it holds.
         user: the interactions' user column. Defaults to "user_id".
@@ -56,6 +61,13 @@ def read_tables(
         item_key: the items' id column. Defaults to None, the name in `item`.
         attributes: the items' attribute columns. Defaults to None: the column
             "attributes" if there is one.
+        users: the user table. Defaults to None; with a folder, the `users` it holds.
+        user_key: the users' id column. Defaults to None, the name in `user`.
+        user_columns: name to kind of columns of the user table. Defaults to none.
+        item_columns: likewise of the item table.
+        context_columns: likewise of the interaction table.
+        min_count: values of these columns that fewer users, items or training events
+            have are "unknown". Defaults to 1.
         on_bad: "raise" or "drop" what breaks a rule. Defaults to "raise".
         min_events: the fewest events a user needs. Defaults to 5.
         keep_unseen_items: whether items without interactions stay. Defaults to False.
@@ -65,6 +77,7 @@ def read_tables(
         The cleaned `RawData`.
 
     Raises:
+        ConfigError: an option is out of its range, or a column's name or kind.
         DataError: a file or a column is missing, a file is damaged, or breaks a rule
             of `keras_sllmr.store.clean.clean`.
 
@@ -77,46 +90,100 @@ def read_tables(
         ['a', 'b']
     """
     check_policy(on_bad, min_events)
-    path = Path(interactions)
-    if path.is_dir():
-        folder = path
-        path = pick(folder, *(f"interactions{suffix}" for suffix in _SUFFIXES))
-        items = items or pick(folder, *(f"items{suffix}" for suffix in _SUFFIXES))
-    items = None if items is None else Path(items)
-    item_key = item_key or item
-    paths = [path] if items is None else [path, items]
+    columns = column_specs(
+        user_columns, item_columns, context_columns, min_count=min_count
+    )
+    path, items, users = _paths(interactions, items, users, bool(user_columns))
+    item_key, user_key = item_key or item, user_key or user
+    paths = [file for file in (path, items, users) if file is not None]
     reading = Reading(paths, on_bad=on_bad, progress=progress)
 
     def event_columns(names: list[str]) -> list[str]:
-        return [user, item, order or _only_order(path, names)]
+        order_column = order or _only_order(path, names)
+        return [user, item, order_column, *(context_columns or {})]
 
-    def item_columns(names: list[str]) -> list[str]:
+    def catalogue_columns(names: list[str]) -> list[str]:
         implied = [name for name in ("attributes",) if name in names]
-        return [item_key, text, *(implied if attributes is None else attributes)]
+        wanted = implied if attributes is None else attributes
+        return [item_key, text, *wanted, *(item_columns or {})]
 
-    events = _read(reading, path, event_columns)
-    order = events.columns[2]
-    catalogue = None
+    read = read_table(reading, path, event_columns)
+    order = read.columns[2]
+    events = read.iloc[:, :3].set_axis(["user", "item", "order"], axis=1)
+    events = _with_columns(events, read.iloc[:, 3:], columns, "context")
+    catalogue, labelled = None, []
     if items is not None:
-        read = _read(reading, items, item_columns)
-        labelled = read.columns[2:].tolist()
+        read = read_table(reading, items, catalogue_columns)
+        end = len(read.columns) - len(item_columns or {})
+        labelled = read.columns[2:end].tolist()
         catalogue = pd.DataFrame({"item": read.iloc[:, 0], "text": read.iloc[:, 1]})
-        catalogue["attributes"] = _labels(read.iloc[:, 2:], items)
-    else:
-        labelled = []
+        catalogue["attributes"] = _labels(read.iloc[:, 2:end], items)
+        catalogue = _with_columns(catalogue, read.iloc[:, end:], columns, "item")
+    people = None
+    if users is not None:
+        read = read_table(reading, users, lambda _: [user_key, *(user_columns or {})])
+        people = pd.DataFrame({"user": read.iloc[:, 0]})
+        people = _with_columns(people, read.iloc[:, 1:], columns, "user")
+    options = {"text": text, "attributes": labelled}
+    roles = {"user": user, "item": item, "order": order, "item_key": item_key}
     return clean(
-        events.set_axis(["user", "item", "order"], axis=1),
+        events,
         catalogue,
         on_bad=on_bad,
         min_events=min_events,
         keep_unseen_items=keep_unseen_items,
+        users=people,
+        columns=columns,
         source=reading.source(
             "tables",
-            {"text": text, "attributes": labelled},
-            {"user": user, "item": item, "order": order, "item_key": item_key},
+            options | ({"min_count": min_count} if columns else {}),
+            roles | ({"user_key": user_key} if people is not None else {}),
         ),
         dropped=reading.dropped,
     )
+
+
+def _paths(
+    interactions: str | os.PathLike[str],
+    items: str | os.PathLike[str] | None,
+    users: str | os.PathLike[str] | None,
+    with_users: bool,
+) -> tuple[Path, Path | None, Path | None]:
+    """The three tables' files, those of a folder filled in."""
+    if users is not None and not with_users:
+        raise ConfigError(
+            "A table of users needs `user_columns` that say what to read. Received: "
+            f"users={str(users)!r} alone"
+        )
+    path = Path(interactions)
+    if path.is_dir():
+        folder = path
+        path = pick_table(folder, "interactions")
+        items = items or pick_table(folder, "items")
+        if with_users:
+            users = users or pick_table(folder, "users")
+    return (
+        path,
+        None if items is None else Path(items),
+        None if users is None else Path(users),
+    )
+
+
+def _with_columns(
+    table: pd.DataFrame,
+    read: pd.DataFrame,
+    columns: Sequence[ColumnSpec],
+    entity: Entity,
+) -> pd.DataFrame:
+    """Adds what was read of an entity's columns, in their order."""
+    specs = [spec for spec in columns if spec.entity == entity]
+    for place, spec in enumerate(specs):
+        cells = read.iloc[:, place]
+        if spec.kind == "multi":
+            lists = [values_of(cell) for cell in cells]
+            cells = pd.Series(lists, cells.index, object)
+        table[spec.name] = cells
+    return table
 
 
 def _only_order(path: Path, names: list[str]) -> str:
@@ -129,71 +196,11 @@ def _only_order(path: Path, names: list[str]) -> str:
     return found[0]
 
 
-def _read(reading: Reading, path: Path, choose: _Choice) -> pd.DataFrame:
-    """The chosen columns, indexed by line (CSV) or row (Parquet), counted from 1."""
-    if path.name.endswith(".parquet"):
-        return _read_parquet(reading, path, choose)
-    if path.name.endswith((".csv", ".csv.gz")):
-        return _read_csv(reading, path, choose)
-    raise DataError(f"A table must end in one of {list(_SUFFIXES)}. Received: {path}")
-
-
-def _read_csv(reading: Reading, path: Path, choose: _Choice) -> pd.DataFrame:
-    rows = reading.rows(path)
-    _, names = next(rows, (0, []))
-    chosen = _existing(path, names, choose(names))
-    places = [names.index(name) for name in chosen]
-    columns: list[list[str]] = [[] for _ in chosen]
-    # Ids come many times; one object for all of them keeps large tables small.
-    shared: list[dict[str, str]] = [{} for _ in chosen]
-    lines = []
-    for line, row in rows:
-        lines.append(line)
-        for place, column, known in zip(places, columns, shared, strict=True):
-            column.append(known.setdefault(row[place], row[place]))
-    # Everything stays text: an id "007" or a title "NA" must not become a value.
-    series = [pd.Series(column, dtype=object) for column in columns]
-    return pd.concat(series, axis=1, keys=chosen).set_axis(
-        pd.Index(lines, dtype="int64", name="line")
-    )
-
-
-def _read_parquet(reading: Reading, path: Path, choose: _Choice) -> pd.DataFrame:
-    reading.note(path)
-    try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            chosen = _existing(path, names, choose(names))
-            table = file.read(columns=list(dict.fromkeys(chosen)))
-        table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{path} must be a whole Parquet file of UTF-8 text. Received: "
-            f"{str(error).strip()}. Write or download it again."
-        ) from error
-    # A null would turn integer ids into floats, which cannot hold the long ones.
-    frame = table.to_pandas(
-        integer_object_nulls=True, date_as_object=False, ignore_metadata=True
-    )
-    frame.index = pd.RangeIndex(1, len(frame) + 1, name="row")
-    return frame[chosen]
-
-
-def _existing(path: Path, names: list[str], wanted: list[str]) -> list[str]:
-    unclear = [name for name in dict.fromkeys(wanted) if names.count(name) != 1]
-    if unclear:
-        raise DataError(
-            f"{path} must have each of the columns {wanted} once. Received: {names}, "
-            f"where {unclear} are missing or come twice. Name the columns by options."
-        )
-    return wanted
-
-
 def _labels(columns: pd.DataFrame, path: Path) -> list[list[str]]:
     labels: list[list[str]] = [[] for _ in range(len(columns))]
     for place, name in enumerate(columns.columns):
         for row, cell in zip(labels, columns.iloc[:, place], strict=True):
-            for value in _values(cell):
+            for value in values_of(cell):
                 if isinstance(value, (list, dict, np.ndarray)):
                     raise DataError(
                         f"Attributes must be values or plain lists of values. Received: "
@@ -202,19 +209,3 @@ def _labels(columns: pd.DataFrame, path: Path) -> list[list[str]]:
                 if not (value == "" or pd.isna(value)):
                     row.append(f"{name}={value}")
     return labels
-
-
-def _values(cell: Any) -> list[Any]:
-    if isinstance(cell, str) and cell.startswith("["):
-        try:
-            cell = json.loads(cell)
-        except ValueError:
-            return [cell]
-    if isinstance(cell, np.ndarray):
-        cell = cell.tolist()
-    values = cell if isinstance(cell, list) else [cell]
-    # A column of integers with gaps comes as floats: 3.0 means 3.
-    return [
-        int(value) if isinstance(value, float) and value.is_integer() else value
-        for value in values
-    ]

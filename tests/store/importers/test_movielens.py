@@ -102,6 +102,54 @@ def test_every_edition(tmp_path, edition):
     assert everything.notes["items_without_text"] == 1
 
 
+USERS = {"1": ("F", "24", "writer"), "2": ("M", "53", ""), "9": ("M", "1", "none")}
+
+
+def save_users(folder, edition):
+    name, separator, by_age = {
+        "wheel": ("ml-100k.user", "\t", True),
+        "100k": ("u.user", "|", True),
+        "1m": ("users.dat", "::", False),
+    }[edition]
+    lines = ["user_id:token\tage:token\tgender:token\toccupation:token\tzip:token"]
+    lines = lines if edition == "wheel" else []
+    for user, (gender, age, work) in USERS.items():
+        first = (age, gender) if by_age else (gender, age)
+        lines.append(separator.join([user, *first, work, "00000"]))
+    (folder / name).write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("edition", ["wheel", "100k", "1m"])
+def test_columns_of_users_when_asked_for(tmp_path, edition):
+    folder = save(tmp_path, edition)
+    plain = read_movielens(folder, min_events=1)
+    assert plain.users is None and plain.columns == ()
+    save_users(folder, edition)
+    data = read_movielens(folder, min_events=1, columns=True)
+    assert data.users.to_dict("list") == {
+        "user": ["1", "2"],
+        "gender": ["F", "M"],
+        "age": [24, 53],
+        "occupation": ["writer", ""],
+    }
+    assert [(c.name, c.entity, c.kind) for c in data.columns] == [
+        ("gender", "user", "categorical"),
+        ("age", "user", "numeric"),
+        ("occupation", "user", "categorical"),
+    ]
+    assert rows(data) == rows(plain) and data.items.equals(plain.items)
+    assert len(data.source["files"]) == 3
+    assert data.source["options"]["columns"] is True
+    assert "columns" not in plain.source["options"]
+
+
+@pytest.mark.parametrize("edition", ["10m", "20m"])
+def test_editions_without_users(tmp_path, edition):
+    folder = save(tmp_path, edition)
+    with pytest.raises(ConfigError, match="edition with a file of users.*columns=True"):
+        read_movielens(folder, min_events=1, columns=True)
+
+
 def test_unseen_movies_stay_when_asked_for(tmp_path):
     folder = save(tmp_path, "20m")
     data = read_movielens(folder, min_events=1, keep_unseen_items=True)

@@ -263,6 +263,135 @@ def test_options_are_checked_before_reading(tmp_path):
         read_tables(tmp_path / "none.csv", on_bad="ignore")
 
 
+CONTEXT = EVENTS.assign(
+    hour=[13, 7, 9], device=["web", None, "app"], tags=[["x", "y"], [], ["x"]]
+)
+GOODS = ITEMS.assign(price=[2.5, None], brand=["acme", None], colours=[["red"], None])
+PEOPLE = pd.DataFrame(
+    {"user_id": ["u", "w"], "age": [31, 40], "sex": ["F", "M"], "likes": [["go"], []]}
+)
+KINDS = {
+    "user_columns": {"age": "numeric", "sex": "categorical", "likes": "multi"},
+    "item_columns": {"price": "numeric", "brand": "categorical", "colours": "multi"},
+    "context_columns": {"tags": "multi", "hour": "numeric", "device": "categorical"},
+}
+
+
+def save_all(folder, suffix):
+    tables = {"interactions": CONTEXT, "items": GOODS, "users": PEOPLE}
+    for name, table in tables.items():
+        path = folder / f"{name}{suffix}"
+        if suffix.startswith(".jsonl"):
+            packed = "gzip" if suffix.endswith(".gz") else None
+            table.to_json(path, orient="records", lines=True, compression=packed)
+        else:
+            save(table, path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "suffix", [".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz"]
+)
+def test_columns_of_every_entity_and_kind(tmp_path, suffix):
+    data = read_tables(save_all(tmp_path, suffix), min_events=1, min_count=2, **KINDS)
+    assert rows(data) == [
+        ("u", "a", 0, ("x",), 9, "app"),
+        ("u", "b", 1, (), 7, ""),
+        ("v", "a", 0, ("x", "y"), 13, "web"),
+    ]
+    assert data.items["attributes"].tolist() == [[], ["attributes=1", "attributes=2"]]
+    assert data.items["brand"].tolist() == ["", "acme"]
+    assert data.items["colours"].tolist() == [(), ("red",)]
+    np.testing.assert_array_equal(data.items["price"], [np.nan, 2.5])
+    assert data.users.values.tolist() == [["u", 31, "F", ("go",)]]
+    assert data.notes["users_without_a_row_in_the_user_table"] == 1
+    assert [spec.name for spec in data.columns] == [
+        name for kinds in KINDS.values() for name in kinds
+    ]
+    assert {spec.min_count for spec in data.columns} == {2}
+    assert data.source["options"]["min_count"] == 2
+    assert [file["name"] for file in data.source["files"]] == [
+        f"{name}{suffix}" for name in ("interactions", "items", "users")
+    ]
+
+
+def test_a_folders_users_are_read_for_user_columns_alone(tmp_path):
+    data = read_tables(save_all(tmp_path, ".csv"), min_events=1)
+    assert data.users is None and data.columns == ()
+    assert len(data.source["files"]) == 2
+    assert not {"min_count", "user_key"} & {
+        *data.source["options"],
+        *data.source["columns"],
+    }
+
+
+def test_users_in_a_file_of_another_name(tmp_path):
+    path = save(CONTEXT, tmp_path / "e.csv")
+    users = save(PEOPLE.rename(columns={"user_id": "uid"}), tmp_path / "p.parquet")
+    options = {"users": users, "user_columns": {"age": "numeric"}, "min_events": 1}
+    data = read_tables(path, user_key="uid", **options)
+    assert data.users.values.tolist() == [["u", 31]]
+    with pytest.raises(DataError, match=r"where \['user_id'\] are missing"):
+        read_tables(path, **options)
+    with pytest.raises(ConfigError, match="needs `user_columns`.*p.parquet' alone"):
+        read_tables(path, users=users)
+
+
+def test_a_column_may_also_be_the_order(tmp_path):
+    path = save(CONTEXT, tmp_path / "e.csv")
+    data = read_tables(
+        path, order="hour", context_columns={"hour": "numeric"}, min_events=1
+    )
+    assert data.interactions["hour"].tolist() == data.interactions["order"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"context_columns": {"day": "numeric"}}, DataError, r"\['day'\] are missing"),
+        ({"user_columns": {"job": "numeric"}}, DataError, r"\['job'\] are missing"),
+        ({"item_columns": {"size": "multi"}}, DataError, r"\['size'\] are missing"),
+        ({"user_columns": {"age": "number"}}, ConfigError, "kind of the column 'age'"),
+        ({"user_columns": ["age"]}, ConfigError, "map each name to its kind"),
+        ({"context_columns": {"order": "numeric"}}, ConfigError, "Rename the column"),
+        ({"min_count": 0, "item_columns": {"price": "numeric"}}, ConfigError, "min_co"),
+        ({"context_columns": {"device": "numeric"}}, DataError, "line 2: 'v', .*'web'"),
+        ({"user_columns": {"sex": "numeric"}}, DataError, "numeric column `sex` must"),
+    ],
+)
+def test_wrong_columns(tmp_path, options, error, said):
+    with pytest.raises(error, match=said):
+        read_tables(save_all(tmp_path, ".csv"), min_events=1, **options)
+
+
+def test_columns_of_tables_that_are_not_there(tmp_path):
+    path = save(CONTEXT, tmp_path / "interactions.csv")
+    with pytest.raises(DataError, match="Columns of items need a table of items"):
+        read_tables(path, item_columns={"price": "numeric"})
+    with pytest.raises(DataError, match="Columns of users need a table of users"):
+        read_tables(path, user_columns={"age": "numeric"})
+    save(ITEMS, tmp_path / "items.csv")
+    with pytest.raises(DataError, match="must hold one file `users.parquet`"):
+        read_tables(tmp_path, user_columns={"age": "numeric"})
+
+
+def test_json_lines(tmp_path):
+    path = tmp_path / "e.jsonl"
+    lines = [
+        {"user_id": 2**60 + 1, "item_id": "a", "time": 1},
+        {"user_id": 7, "item_id": "b", "time": 2, "place": "home"},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + "broken\n")
+    places = {"place": "categorical"}
+    with pytest.raises(DataError, match="must hold a JSON object.*line 3"):
+        read_tables(path, min_events=1)
+    data = read_tables(path, min_events=1, on_bad="drop", context_columns=places)
+    assert rows(data) == [(str(2**60 + 1), "a", 1, ""), ("7", "b", 2, "home")]
+    path.write_text(json.dumps(lines[0] | {"item_id": None}) + "\n")
+    with pytest.raises(DataError, match=f"line 1: {2**60 + 1}, None, 1"):
+        read_tables(path, min_events=1)
+
+
 @pytest.mark.realdata
 @pytest.mark.parametrize(
     ("name", "users", "items", "interactions"),

@@ -1,109 +1,13 @@
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from keras_sllmr.compat import keras, tf
+from keras_sllmr.compat import keras
 from keras_sllmr.errors import ConfigError, StoreError
 from keras_sllmr.io.atomic import read_json
-from keras_sllmr.layers.gate import Gate
-from keras_sllmr.training.callbacks import GateMonitor, ResumableTraining, SampledAUC
-
-# SampledAUC
-
-
-def _auc(positives: list[float], negatives: list[float]) -> dict[str, Any]:
-    parts = [
-        tf.data.Dataset.from_tensor_slices(np.float32(scores)[:, None]).batch(2)
-        for scores in (positives, negatives)
-    ]
-    callback = SampledAUC(*parts)
-    callback.set_model(lambda x, training: x)
-    logs: dict[str, Any] = {"loss": 1.0}
-    callback.on_epoch_end(0, logs)
-    return logs
-
-
-@pytest.mark.parametrize(
-    ("positives", "negatives", "auc"),
-    [
-        ([3, 4, 5], [1, 2, 0], 1.0),
-        ([1, 2, 3], [1, 2, 3], 0.5),
-        # Right are (2, 1), (2, 0), (0.5, 0) and half of (1, 1) of nine pairs.
-        ([2, 1, 0.5], [3, 1, 0], (2 + 1.5 + 1) / 9),
-    ],
-)
-def test_sampled_auc(
-    positives: list[float], negatives: list[float], auc: float
-) -> None:
-    logs = _auc(positives, negatives)
-    assert logs["loss"] == 1.0
-    assert logs["val_auc_sampled"] == pytest.approx(auc)
-
-
-def test_scores_that_are_not_finite_have_no_auc() -> None:
-    assert np.isnan(_auc([1.0, np.nan], [0.0, 2.0])["val_auc_sampled"])
-
-
-# GateMonitor
-
-
-def _monitored(alpha: Any, gaps: Any, cold: Any, tail: Any) -> dict[str, float]:
-    gate = Gate(("cold", "tail"))
-    gate.build((None, 2))
-    gate.set_weights([np.array([0.5, -1.0], np.float32), np.float32(2.0)])
-    monitor = GateMonitor(
-        {"signals": {"cold": tf.constant(cold), "tail": tf.constant(tail)}}
-    )
-    monitor.set_model(
-        SimpleNamespace(
-            gate=gate,
-            pair_weights=lambda block: (tf.constant(alpha), tf.constant(gaps)),
-        )
-    )
-    logs: dict[str, float] = {}
-    monitor.on_epoch_end(0, logs)
-    return logs
-
-
-def test_mean_alpha_by_slice() -> None:
-    gaps = np.zeros((2, 3, 3), np.float32)
-    # A cold user's pairs (0, 1) and (0, 2), a warm user's (1, 2); 1 is a tail item.
-    gaps[0, 0, 1] = gaps[0, 0, 2] = gaps[1, 1, 2] = 0.5
-    alpha = np.full((2, 3, 3), 9.0, np.float32)
-    alpha[0, 0, 1], alpha[0, 0, 2], alpha[1, 1, 2] = 0.125, 0.25, 0.75
-    cold = np.array([[1.0] * 3, [0.0] * 3], np.float32)
-    tail = np.array([[0.0, 1.0, 0.0]] * 2, np.float32)
-    logs = _monitored(alpha, gaps, cold, tail)
-    assert logs == pytest.approx(
-        {
-            "alpha_pairs": 3,
-            "alpha": 0.375,
-            "alpha_cold": 0.1875,
-            "alpha_warm": 0.75,
-            "alpha_tail": 0.4375,
-            "alpha_head": 0.25,
-            "gate_cold": 0.5,
-            "gate_tail": -1.0,
-            "gate_bias": 2.0,
-        }
-    )
-
-
-def test_a_slice_without_pairs_is_left_out() -> None:
-    gaps = np.zeros((1, 2, 2), np.float32)
-    gaps[0, 0, 1] = 0.5
-    ones, zeros = np.ones((1, 2), np.float32), np.zeros((1, 2), np.float32)
-    logs = _monitored(np.ones_like(gaps), gaps, ones, zeros)
-    assert {"alpha", "alpha_cold", "alpha_head"} <= set(logs)
-    assert not {"alpha_warm", "alpha_tail"} & set(logs)
-    nothing = _monitored(np.ones_like(gaps), 0 * gaps, ones, zeros)
-    assert nothing["alpha_pairs"] == 0 and "alpha" not in nothing
-
-
-# ResumableTraining
+from keras_sllmr.training.callbacks.resumable import ResumableTraining
 
 
 def _model(units: int = 1) -> Any:

@@ -1,4 +1,4 @@
-"""Callbacks: validation AUC, the gate's weights by slice, and resumable training."""
+"""Training that goes on after its last whole epoch, and keeps the best one."""
 
 import json
 import shutil
@@ -11,94 +11,6 @@ import numpy as np
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError, StoreError
 from keras_sllmr.io.atomic import read_json, write_json
-
-
-class SampledAUC(keras.callbacks.Callback):
-    """Adds `val_auc_sampled` to each epoch's logs.
-
-    Args:
-        positives: dataset of feature batches, the rows' positives.
-        negatives: the same rows with their sampled negatives.
-    """
-
-    def __init__(self, positives: Any, negatives: Any) -> None:
-        super().__init__()
-        self._datasets = (positives.cache(), negatives.cache())
-        self._predict = tf.function(lambda x: self.model(x, training=False))
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Scores the rows."""
-        from sklearn.metrics import roc_auc_score
-
-        parts = [self._scores(dataset) for dataset in self._datasets]
-        labels = np.repeat([1, 0], [len(part) for part in parts])
-        scores = np.concatenate(parts)
-        finite = np.isfinite(scores).all()
-        if logs is not None:
-            logs["val_auc_sampled"] = (
-                float(roc_auc_score(labels, scores)) if finite else np.nan
-            )
-
-    def _scores(self, dataset: Any) -> np.ndarray:
-        return np.concatenate([self._predict(batch).numpy()[:, 0] for batch in dataset])
-
-
-class GateMonitor(keras.callbacks.Callback):
-    """Adds the gate's mean α, overall and by slice, to each epoch's logs.
-
-    Over the pairs that the LLM orders in a fixed block of users: `alpha`,
-    `alpha_cold`, `alpha_warm` (by user), `alpha_tail` (a tail item in the pair) and
-    `alpha_head`; and the gate's weights as `gate_<signal>` and `gate_bias`.
-
-    Args:
-        block: a guidance block, see `training.batch`.
-        users_at_once: int. Users weighed at a time. Defaults to `32`.
-    """
-
-    def __init__(self, block: dict[str, Any], *, users_at_once: int = 32) -> None:
-        super().__init__()
-        # Parts bound the memory: a block of 256 users can be 10,000 rows.
-        users = block["signals"]["cold"].shape[0]
-        self._parts = [
-            tf.nest.map_structure(lambda x, i=i: x[i : i + users_at_once], block)
-            for i in range(0, users, users_at_once)
-        ]
-        self._weigh = tf.function(self._sums)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Evaluates the gate."""
-        if logs is None:
-            return
-        parts = [self._weigh(part) for part in self._parts]
-        for name in parts[0]:
-            total, pairs = np.sum([part[name] for part in parts], axis=0)
-            if name == "alpha":
-                logs["alpha_pairs"] = float(pairs)
-            if pairs:
-                logs[name] = float(total / pairs)
-        gate = self.model.gate
-        for signal, value in zip(gate.signals, gate.weight.numpy(), strict=True):
-            logs[f"gate_{signal}"] = float(value)
-        logs["gate_bias"] = float(gate.bias)
-
-    def _sums(self, block: dict[str, Any]) -> dict[str, Any]:
-        """The sum of α and the number of ordered pairs, by slice."""
-        alpha, gaps = self.model.pair_weights(block)
-        ordered = tf.cast(gaps > 0, alpha.dtype)
-        cold = block["signals"]["cold"][:, :, None]
-        tail = block["signals"]["tail"]
-        tail = tf.maximum(tail[:, :, None], tail[:, None, :])
-        slices = {
-            "alpha": ordered,
-            "alpha_cold": ordered * cold,
-            "alpha_warm": ordered * (1 - cold),
-            "alpha_tail": ordered * tail,
-            "alpha_head": ordered * (1 - tail),
-        }
-        return {
-            name: tf.stack([tf.reduce_sum(alpha * mask), tf.reduce_sum(mask)])
-            for name, mask in slices.items()
-        }
 
 
 class ResumableTraining(keras.callbacks.Callback):
