@@ -5,9 +5,10 @@
 Makes stores of synthetic ids with 10⁴, 10⁵ and 10⁶ items: the same number of users with
 as many events each, items drawn by Zipf's law, two attributes an item of a vocabulary
 that grows along. On each, DeepCTR's stock `fit`, ours plain and ours with S-LLMR train;
-all nine take turns as in `train_throughput`. A step whose cost grows with the catalogue
-sweeps a whole table; `--zipf 0` (uniform draws) adds what reading rows that are in no
-cache costs. Needs 12 GB of memory.
+all nine take turns as in `train_throughput`. A step that sweeps a whole table grows with
+the catalogue; one that does not grows with the table rows that a batch holds, which are
+counted beside it, and with how many of them the processor's caches miss. Needs 12 GB of
+memory.
 """
 
 from pathlib import Path
@@ -27,27 +28,39 @@ from keras_sllmr.store.raw import RawData
 LABELS = {"deepctr": "DeepCTR's stock fit", "plain": "plain", "sllmr": "S-LLMR"}
 
 
+class _Zipf:
+    """Draws from 0 to size − 1, the n-th most frequent ∝ n^−exponent, in any order."""
+
+    def __init__(self, size: int, exponent: float, rng: np.random.Generator) -> None:
+        self._mass = np.cumsum(np.arange(1, size + 1) ** -exponent)
+        self._values, self._rng = rng.permutation(size), rng
+
+    def draw(self, shape: Any) -> np.ndarray:
+        drawn = self._rng.uniform(0, self._mass[-1], shape)
+        values: np.ndarray = self._values[np.searchsorted(self._mass, drawn)]
+        return values
+
+
 def synthetic(
     n_items: int, *, users: int, events: int, zipf: float = 1.0, seed: int = 0
 ) -> RawData:
-    """Users with as many different items each, the n-th most popular drawn ∝ n^−zipf.
+    """Users with as many different items each, items with up to two attributes each.
 
     Args:
         n_items: int. All are in the catalogue, drawn or not.
         users: int.
         events: int. Of each user.
-        zipf: float. 0 draws uniformly.
+        zipf: float. Exponent of the items' and the attributes' frequencies; 0 draws
+            uniformly.
         seed: int.
     """
     rng = np.random.default_rng(seed)
-    mass = np.cumsum(np.arange(1, n_items + 1) ** -zipf)
-    by_popularity = rng.permutation(n_items)
+    popular = _Zipf(n_items, zipf, rng)
     drawn: list[np.ndarray] = []
     while len(drawn) < users:
-        ranks = np.searchsorted(mass, rng.uniform(0, mass[-1], 4 * events))
-        different = by_popularity[list(dict.fromkeys(ranks.tolist()))]
+        different = list(dict.fromkeys(popular.draw(4 * events).tolist()))
         if len(different) >= events:
-            drawn.append(different[:events])
+            drawn.append(np.array(different[:events]))
     ids = np.array([f"i{number:08d}" for number in range(n_items)], object)
     interactions = pd.DataFrame(
         {
@@ -57,7 +70,7 @@ def synthetic(
         }
     )
     names = [f"a={number:07d}" for number in range(max(2, n_items // 10))]
-    pairs = rng.integers(len(names), size=(n_items, 2)).tolist()
+    pairs = _Zipf(len(names), zipf, rng).draw((n_items, 2)).tolist()
     attributes = [[names[number] for number in {*pair}] for pair in pairs]
     items = pd.DataFrame({"item": ids, "text": "", "attributes": attributes})
     return RawData(interactions, items, {"kind": "synthetic"}, {}, {})
@@ -100,6 +113,25 @@ def prepare(folder: Path, n_items: int, **shape: Any) -> dict[str, str]:
     return paths
 
 
+def distinct_rows(store: str, *, batch: int, batches: int = 100) -> int:
+    """Mean number of different items and attributes in a batch: table rows to update."""
+    from deepctr_models import labelled_rows
+
+    from keras_sllmr.backbones.features import FeatureSpec
+    from keras_sllmr.store.feature_store import FeatureStore
+    from keras_sllmr.store.split import LeaveOneOut
+
+    split = LeaveOneOut(FeatureStore(store))
+    rows, _ = labelled_rows("deepfm", split, FeatureSpec.of(split.store), batch=batch)
+    counts = []
+    for start in range(0, min(batches * batch, len(rows["item"])), batch):
+        part = {key: value[start : start + batch] for key, value in rows.items()}
+        items = np.union1d(part["item"], part["history"])
+        attributes = np.union1d(part["item_attributes"], part["history_attributes"])
+        counts.append(len(items) + len(attributes))
+    return round(float(np.mean(counts)))
+
+
 def costs(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Microseconds a labelled row, by side and catalogue; the largest ÷ the smallest."""
     found = {}
@@ -125,11 +157,13 @@ def plot(report: dict[str, Any], sizes: list[str], path: Path) -> None:
         axes.loglog([int(size) for size in sizes], values, marker=marker)
         axes.annotate(
             LABELS[side],
-            (int(sizes[0]), values[0]),
-            xytext=(0, 6),
+            (int(sizes[-1]), values[-1]),
+            xytext=(0, 7),
             textcoords="offset points",
+            ha="right",
         )
     axes.set(xlabel="items in the catalogue", ylabel="microseconds a labelled row")
+    axes.margins(y=0.15)
     axes.grid(alpha=0.3)
     with replace_file(path) as beside:
         figure.savefig(beside, format=path.suffix[1:] or "svg")
@@ -144,6 +178,9 @@ def table(report: dict[str, Any], sizes: list[str]) -> Table:
     for side, row in report["microseconds_a_row"].items():
         cells = [f"{row[size]:,}" for size in sizes]
         shown.add_row(LABELS[side], *cells, f"{row['growth']}×")
+    counts = [report[size]["distinct_rows_a_batch"] for size in sizes]
+    cells = [f"{count:,}" for count in counts]
+    shown.add_row("table rows a batch", *cells, f"{counts[-1] / counts[0]:.2f}×")
     return shown
 
 
@@ -164,14 +201,19 @@ def main() -> None:
     settings = settings_of(options, backbone=options.backbone, **shape)
     sizes = [str(size) for size in sorted(options.catalogue)]
     workers: dict[str, dict[str, Any]] = {}
+    distinct = {}
     for size in sizes:
-        shared = {**settings, **prepare(options.work, int(size), **shape)}
+        paths = prepare(options.work, int(size), **shape)
+        distinct[size] = distinct_rows(paths["store"], batch=options.batch)
+        shared = {**settings, **paths}
         workers |= {f"{size} {side}": {**shared, "side": side} for side in SIDES}
     measured = alternate(workers, rounds=options.rounds, seconds=options.seconds)
     results = {
         size: summarised({side: measured[f"{size} {side}"] for side in SIDES})
         for size in sizes
     }
+    for size in sizes:
+        results[size]["distinct_rows_a_batch"] = distinct[size]
     report = {**results, **costs(results), "settings": settings}
     if options.out:
         write_json(options.out, report)

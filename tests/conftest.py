@@ -34,6 +34,43 @@ def _small_raw():
     )
 
 
+def _with_columns(raw):
+    """Nine more columns, one of each entity and kind; some cells are missing."""
+    from dataclasses import replace
+
+    from keras_sllmr.store.columns import column_specs
+
+    nan = float("nan")
+    users = range(1, N_USERS)  # the last one has no row
+    items, events = range(1, N_ITEMS + 1), range(len(raw.interactions))
+    return replace(
+        raw,
+        users=pd.DataFrame(
+            {
+                "user": [f"u{n:02d}" for n in users],
+                "gender": [("", "F", "M")[n % 3] for n in users],
+                "hobbies": [("chess", "go", "tea")[: n % 4] for n in users],
+                "age": [nan if n % 5 == 0 else 20.0 + n for n in users],
+            }
+        ),
+        items=raw.items.assign(
+            brand=[("", "a", "b", "c")[n % 4] for n in items],
+            colours=[("red", "blue", "green")[: n % 4] for n in items],
+            price=[nan if n % 6 == 0 else n / 2 for n in items],
+        ),
+        interactions=raw.interactions.assign(
+            device=[("web", "app", "")[n % 3] for n in events],
+            tags=[("x", "y", "z", "w")[: n % 5] for n in events],
+            hour=[nan if n % 7 == 0 else n % 24 for n in events],
+        ),
+        columns=column_specs(
+            {"gender": "categorical", "hobbies": "multi", "age": "numeric"},
+            {"brand": "categorical", "colours": "multi", "price": "numeric"},
+            {"device": "categorical", "tags": "multi", "hour": "numeric"},
+        ),
+    )
+
+
 def _raw_of(histories, n_items):
     """Data of users "u1", "u2", … with the given item numbers, in that order."""
     from keras_sllmr.store.raw import RawData
@@ -77,6 +114,23 @@ def split(small_store):
     from keras_sllmr.store.split import LeaveOneOut
 
     return LeaveOneOut(small_store)
+
+
+@pytest.fixture(scope="session")
+def column_store(small_raw, tmp_path_factory):
+    """The shared store with nine columns, one of each entity and kind."""
+    from keras_sllmr.store.feature_store import FeatureStore
+
+    path = tmp_path_factory.mktemp("columns") / "store"
+    return FeatureStore.create(path, _with_columns(small_raw))
+
+
+@pytest.fixture(scope="session")
+def column_split(column_store):
+    """Its leave-one-out split."""
+    from keras_sllmr.store.split import LeaveOneOut
+
+    return LeaveOneOut(column_store)
 
 
 @pytest.fixture(scope="session")

@@ -6,17 +6,18 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from keras_sllmr.backbones.features import ITEM_INPUTS, FeatureSpec
+from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.compat import keras
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.layers.embedding_bag import EmbeddingBag
+from keras_sllmr.layers.numeric_fields import NumericFields
 
 # From the target's embedding [batch, 1, d], the history's [batch, N, d] and its ids
 # [batch, N] to the history's field [batch, 1, d].
 PoolHistory: TypeAlias = Callable[[Any, Any, Any], Any]
 
 
-# The vocabulary of each feature.
+# The vocabulary of each feature; a column has its own.
 _VOCABULARIES = {
     "item": "item",
     "history": "item",
@@ -32,7 +33,7 @@ class Fields:
 
     Args:
         inputs: the model's inputs by name.
-        embeddings: `[batch, F, d]`: the item's fields, then the user's.
+        embeddings: `[batch, F, d]`: the item's fields, then those of user and context.
         first_order: list of `[batch, 1]`, sums of the fields' weights; maybe empty.
     """
 
@@ -54,6 +55,8 @@ def assemble(
 
     What depends on the item alone and what depends on the user alone stay apart until
     the last concatenation, so that either side can be computed once for many rows.
+    Columns are fields like the others: categories are embedded, numbers multiply an
+    embedding; context counts as the user's.
 
     Args:
         spec: sizes of the features.
@@ -69,8 +72,11 @@ def assemble(
         ConfigError: when `text_vectors` does not have a row an item.
     """
     inputs = spec.inputs()
+    columns = {c.name: c.n_categories for c in spec.columns if c.kind != "numeric"}
     sizes = {"item": spec.n_items, "attribute": spec.n_attributes, "user": spec.n_users}
-    used = {name: _VOCABULARIES[name] for name in inputs}
+    sizes |= columns
+    vocabularies = _VOCABULARIES | {name: name for name in columns}
+    used = {name: vocabularies[name] for name in inputs if name in vocabularies}
     bags = EmbeddingBag(
         {name: n + 1 for name, n in sizes.items() if name in used.values()},
         used,
@@ -79,14 +85,27 @@ def assemble(
         first_order=first_order,
         name="embedding",
     )
-    item = {name: x for name, x in inputs.items() if name in ITEM_INPUTS}
-    user = {name: x for name, x in inputs.items() if name not in ITEM_INPUTS}
+    item = {name: x for name, x in inputs.items() if name in spec.item_inputs}
+    user = {name: x for name, x in inputs.items() if name not in spec.item_inputs}
     fields = []
     if pool_history is not None:
         ids = user.pop("history")
         target = bags({"item": inputs["item"]}, pool=False)
         fields.append(pool_history(target, bags({"history": ids}, pool=False), ids))
-    embedded = [bags(side) for side in (item, user) if side]
+    embedded = []
+    for side, features in (("item", item), ("user", user)):
+        bagged = {name: x for name, x in features.items() if name in used}
+        numbers = {name: x for name, x in features.items() if name not in used}
+        if bagged:
+            embedded.append(bags(bagged))
+        if numbers:
+            numeric = NumericFields(
+                embedding_dim,
+                stddev=embedding_stddev,
+                first_order=first_order,
+                name=f"{side}_numbers",
+            )
+            embedded.append(numeric(numbers))
     weights = []
     if first_order:
         embedded, weights = map(list, zip(*embedded, strict=True))

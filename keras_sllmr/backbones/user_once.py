@@ -21,7 +21,8 @@ class UserOnce:
         item_inputs: names of the features of an item; the others are of a user.
 
     Raises:
-        ConfigError: when the model is not functional, or takes no dict of features.
+        ConfigError: when the model is not functional, takes no dict of features or
+            lacks one of `item_inputs`; when called without one of its features.
 
     Example:
         >>> x = {name: keras.Input((2,), name=name) for name in ("age", "price")}
@@ -43,8 +44,18 @@ class UserOnce:
                 f"Received: {type(model).__name__}"
             )
         self.model = model
+        unknown = sorted(set(item_inputs) - set(inputs))
+        if unknown or not item_inputs:
+            raise ConfigError(
+                "`item_inputs` must name some of the model's inputs, "
+                f"{', '.join(inputs)}. Received: {', '.join(unknown) or 'none'}"
+            )
         self._inputs = {name: id(tensor) for name, tensor in inputs.items()}
-        user = {key for name, key in self._inputs.items() if name not in item_inputs}
+        self._names = tuple(
+            {name for name in inputs if (name in item_inputs) == of_item}
+            for of_item in (False, True)
+        )
+        user = {self._inputs[name] for name in self._names[0]}
         self._nodes = [
             node
             for depth in sorted(model._nodes_by_depth, reverse=True)
@@ -74,8 +85,16 @@ class UserOnce:
             rows: int `[rows]`. The user of each row, from 0.
             training: bool. Is dropout on?
         """
-        values = {self._inputs[name]: value for name, value in user.items()}
-        values |= {self._inputs[name]: value for name, value in item.items()}
+        values: dict[int, Any] = {}
+        for side, names, given in zip(
+            ("users", "items"), self._names, (user, item), strict=True
+        ):
+            if not names <= set(given):
+                raise ConfigError(
+                    f"Features of {side} must include {', '.join(sorted(names))}. "
+                    f"Received: {', '.join(given) or 'none'}. Is `item_inputs` right?"
+                )
+            values |= {self._inputs[name]: given[name] for name in names}
         repeated: dict[int, Any] = {}
 
         def of_row(key: int) -> Any:

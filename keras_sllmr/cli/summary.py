@@ -8,6 +8,7 @@ from rich.text import Text
 
 from keras_sllmr.cli.console import out
 from keras_sllmr.evaluation.terminal import comparison_table, stage_table
+from keras_sllmr.serving.export import export_manifest
 from keras_sllmr.serving.recommend import recommend
 from keras_sllmr.store.feature_store import FeatureStore
 
@@ -45,11 +46,17 @@ def show_recommendations(store: FeatureStore, export: Path, *, user: int = 1) ->
     """Calls the exported model once: the top 10 of one user, by title."""
     history = store.events.row(user)
     unseen = sorted(set(range(1, store.n_items + 1)) - set(history.tolist()))
+    features = export_manifest(export)["settings"]["features"]
     top = recommend(
         export,
         [str(item) for item in store.item_ids[history]],
         [str(item) for item in store.item_ids[unseen]],
         k=10,
+        columns={
+            column["name"]: store.columns[column["name"]].cell(user)
+            for column in features.get("columns", ())
+            if column["entity"] == "user"
+        },
     )
     last = "; ".join(str(text) for text in store.item_texts[history[-3:]])
     table = Table(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_sllmr.backbones.features import ITEM_INPUTS, FeatureSpec
+from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.errors import StoreError
 from keras_sllmr.evaluation.full_ranking import full_ranking
 from keras_sllmr.evaluation.grid_scorer import GridScorer
@@ -63,23 +63,12 @@ def _full(
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, np.ndarray]:
     store, targets = rows.split.store, rows.targets
-    item_inputs = [name for name in tables.names if name in ITEM_INPUTS]
-
-    def features(users: Any, positions: Any, items: Any) -> dict[str, np.ndarray]:
-        gathered = tables.features(users, positions, items)
-        return {name: value.numpy() for name, value in gathered.items()}
-
+    item_inputs = [name for name in tables.names if name in tables.spec.item_inputs]
     scorer = GridScorer(backbone, item_inputs=item_inputs)
-    catalogue = np.arange(1, store.n_items + 1)
-    nobody = np.zeros_like(catalogue)
-    of_items = features(nobody, nobody, catalogue)
-    scorer.set_items({name: of_items[name] for name in item_inputs})
+    scorer.set_items(tables.item_features(np.arange(1, store.n_items + 1)))
 
-    def of_users(chunk: np.ndarray) -> dict[str, np.ndarray]:
-        gathered = features(
-            targets.users[chunk], targets.positions[chunk], targets.items[chunk]
-        )
-        return {n: value for n, value in gathered.items() if n not in item_inputs}
+    def of_users(chunk: np.ndarray) -> dict[str, Any]:
+        return tables.user_features(targets.users[chunk], targets.positions[chunk])
 
     offsets = store.events.offsets[1:]
     ranked = full_ranking(

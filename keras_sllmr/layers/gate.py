@@ -33,17 +33,24 @@ class Gate(keras.layers.Layer):
     Signals r of a pair, such as the model's margin, have weights v of their own; the
     paper has none.
 
+    With `prior=True`, for `"agreement"` and `"fixed"`, the gate weighs a second witness
+    beside the LLM: a reference model's margin \(c_{ij}\) on the pair. Then
+    \(p_{ij} = \sigma(\kappa_{ij} g_{ij} + \rho_{ij} c_{ij})\) with
+    \(\rho_{ij} = \mathrm{softplus}(\frac12 u^\top (z_i + z_j) + a)\), so that κ is what the
+    LLM adds to what the model knows; α is \(2\sigma(\kappa_{ij} g_{ij}) - 1\) as before.
+
     Args:
         signals: names of the items' signals, in the order of the last axis of `z`.
         pair_signals: names of the pairs' signals, in the order of the last axis of `r`.
             Defaults to none.
         objective: str. See above. Defaults to `"agreement"`.
-        initial_slope: float > 0. κ before training, in log-odds for a gap of 1, when
-            the objective is `"agreement"`. Defaults to `3.0`.
+        initial_slope: float > 0. κ before training, in log-odds for a gap of 1, unless
+            the objective is `"joint"`. Defaults to `3.0`.
+        prior: bool. See above. Defaults to `False`.
 
     Raises:
-        ConfigError: on an unknown objective, no signals, a name given twice or a slope
-            that is not positive and finite; when called without the pairs' signals
+        ConfigError: on an unknown objective, no signals, a name given twice, a slope
+            that is not positive and finite or a joint gate with a prior; when called without the pairs' signals
             that the gate has.
 
     Example:
@@ -63,6 +70,7 @@ class Gate(keras.layers.Layer):
         pair_signals: Sequence[str] = (),
         objective: str = "agreement",
         initial_slope: float = 3.0,
+        prior: bool = False,
         **kwargs: Any,
     ) -> None:
         # A handful of weights whose small steps half precision would lose.
@@ -84,6 +92,12 @@ class Gate(keras.layers.Layer):
                 "`initial_slope` must be positive and finite. "
                 f"Received: initial_slope={initial_slope}"
             )
+        if prior and objective == "joint":
+            raise ConfigError(
+                "A gate with a `prior` must have the objective 'agreement' or 'fixed'. "
+                "Received: objective='joint'"
+            )
+        self.prior = prior
         self.signals, self.pair_signals = tuple(signals), tuple(pair_signals)
         self.objective = objective
         self.initial_slope = float(initial_slope)
@@ -92,11 +106,8 @@ class Gate(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         """Makes w and v (zeros) and b."""
-        bias = 0.0
-        if self.objective == "agreement":
-            # The inverse of softplus, in a form that does not overflow.
-            slope = self.initial_slope
-            bias = slope + float(np.log(-np.expm1(-slope)))
+        joint = self.objective == "joint"
+        bias = 0.0 if joint else _inverse_softplus(self.initial_slope)
         self.weight = self.add_weight(
             name="weight", shape=(len(self.signals),), initializer="zeros"
         )
@@ -108,6 +119,15 @@ class Gate(keras.layers.Layer):
                 name="pair_weight",
                 shape=(len(self.pair_signals),),
                 initializer="zeros",
+            )
+        if self.prior:
+            self.prior_weight = self.add_weight(
+                name="prior_weight", shape=(len(self.signals),), initializer="zeros"
+            )
+            self.prior_bias = self.add_weight(
+                name="prior_bias",
+                shape=(),
+                initializer=keras.initializers.Constant(_inverse_softplus(1.0)),
             )
         super().build(input_shape)
 
@@ -134,13 +154,28 @@ class Gate(keras.layers.Layer):
         of_first, of_second = self._logits(z, r)
         return tf.nn.softplus(0.5 * (of_first + of_second)) * gaps
 
-    def belief(self, alpha: Any) -> Any:
-        r"""The chance that the LLM orders a pair rightly, as its weight α has it.
+    def odds(self, z: Any, gaps: Any, r: Any = None, margins: Any = None) -> Any:
+        r"""Log-odds \(\kappa_{ij} g_{ij} + \rho_{ij} c_{ij}\) that i belongs above j.
 
-        For `"agreement"` α is the advantage over a coin, \(p = (1 + \alpha)/2\); the
-        other objectives say no more than α itself.
+        Args:
+            z: as for a call.
+            gaps: as for a call.
+            r: as for a call.
+            margins: float `[..., C, C]`. c, for a gate with a prior.
         """
-        return 0.5 * (1 + alpha) if self.objective == "agreement" else alpha
+        evidence = self.evidence(z, gaps, r)
+        if not self.prior:
+            return evidence
+        z = tf.cast(z, self.prior_weight.dtype)
+        item = tf.linalg.matvec(z, self.prior_weight) + self.prior_bias
+        slope = tf.nn.softplus(0.5 * (item[..., :, None] + item[..., None, :]))
+        return evidence + slope * margins
+
+    def belief(self, z: Any, gaps: Any, r: Any = None, margins: Any = None) -> Any:
+        """The gate's chance that i belongs above j; α where it is no such chance."""
+        if self.objective == "agreement" or self.prior:
+            return tf.sigmoid(self.odds(z, gaps, r, margins))
+        return self(z, gaps, r)
 
     def _logits(self, z: Any, r: Any) -> tuple[Any, Any]:
         """Logits of each pair's first and second item; broadcast to `[..., C, C]`."""
@@ -164,4 +199,10 @@ class Gate(keras.layers.Layer):
             "pair_signals": self.pair_signals,
             "objective": self.objective,
             "initial_slope": self.initial_slope,
+            "prior": self.prior,
         }
+
+
+def _inverse_softplus(value: float) -> float:
+    # In a form that does not overflow.
+    return value + float(np.log(-np.expm1(-value)))

@@ -1,12 +1,12 @@
 """The pairwise regulariser: order a user's items as the LLM does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
-from keras_sllmr.losses.pairs import score_gaps, select_pairs
-from keras_sllmr.losses.regularizer import Regularizer
+from keras_sllmr.losses.pairs import select_pairs
+from keras_sllmr.losses.regularizer import BlockGate, Regularizer
 
 FORMS: dict[str, Callable[[Any], Any]] = {
     "hinge": tf.nn.relu,
@@ -80,11 +80,11 @@ class PairwiseHinge(Regularizer):
         return tf.math.divide_no_nan(*self._terms(logits, self._chosen(gaps), alpha))
 
     def terms(
-        self, logits: Any, scores: Any, valid: Any, alpha: Callable[[Any], Any]
+        self, logits: Any, block: Mapping[str, Any], gate: BlockGate
     ) -> tuple[Any, Any]:
         """The sum over the block's pairs and their number, see `Regularizer.terms`."""
-        gaps = self._chosen(score_gaps(scores, valid))
-        return self._terms(logits, gaps, alpha(gaps))
+        gaps = self._chosen(self.gaps(block))
+        return self._terms(logits, gaps, gate.alpha(gaps))
 
     def _chosen(self, gaps: Any) -> Any:
         return gaps if self.max_pairs is None else select_pairs(gaps, self.max_pairs)

@@ -1,10 +1,10 @@
 """The pointwise regulariser of the paper's ablation: imitate the LLM's scores."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from keras_sllmr.compat import keras, tf
-from keras_sllmr.losses.regularizer import Regularizer
+from keras_sllmr.losses.regularizer import BlockGate, Regularizer
 
 
 @keras.utils.register_keras_serializable("keras_sllmr")
@@ -35,17 +35,15 @@ class PointwiseMSE(Regularizer):
         Returns:
             Scalar; 0 where there is no score.
         """
-        return tf.math.divide_no_nan(*self.terms(logits, scores, valid))
+        block = {"score": scores, "valid": valid}
+        return tf.math.divide_no_nan(*self.terms(logits, block))
 
     def terms(
-        self,
-        logits: Any,
-        scores: Any,
-        valid: Any,
-        alpha: Callable[[Any], Any] | None = None,
+        self, logits: Any, block: Mapping[str, Any], gate: BlockGate | None = None
     ) -> tuple[Any, Any]:
         """The sum over the block's items and their number, see `Regularizer.terms`."""
+        valid = block["valid"]
         # Not a product with the mask: a missing score may be NaN.
-        error = tf.where(valid, tf.sigmoid(logits) - scores, tf.zeros_like(logits))
+        error = tf.where(valid, tf.sigmoid(logits) - block["score"], 0.0)
         count = tf.reduce_sum(tf.cast(valid, logits.dtype))
         return tf.reduce_sum(tf.square(error)), count

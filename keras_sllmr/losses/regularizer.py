@@ -1,8 +1,26 @@
 """What every regulariser of a block of LLM-scored items has in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from keras_sllmr.losses.pairs import score_gaps
+
+
+@dataclass(frozen=True)
+class BlockGate:
+    """What the gate says of one block's pairs.
+
+    Args:
+        alpha: function of score gaps `[users, C, C]` to the gate's weights, which
+            broadcast to them.
+        odds: function of score gaps to the log-odds that i belongs above j, with a
+            reference model's word where the gate has a prior.
+    """
+
+    alpha: Callable[[Any], Any]
+    odds: Callable[[Any], Any]
 
 
 class Regularizer(ABC):
@@ -15,18 +33,21 @@ class Regularizer(ABC):
     model that holds one to be saved.
     """
 
+    def gaps(self, block: Mapping[str, Any]) -> Any:
+        """The LLM's score gaps that the gate judges, `[users, C, C]`."""
+        return score_gaps(block["score"], block["valid"])
+
     @abstractmethod
     def terms(
-        self, logits: Any, scores: Any, valid: Any, alpha: Callable[[Any], Any]
+        self, logits: Any, block: Mapping[str, Any], gate: BlockGate
     ) -> tuple[Any, Any]:
         """The sum of the loss over a block's terms, and how many there are.
 
         Args:
             logits: float `[users, C]`. The model's scores.
-            scores: float `[users, C]`. The LLM's scores in [0, 1].
-            valid: bool `[users, C]`. Which scores exist.
-            alpha: function of score gaps `[users, C, C]` to the gate's weights, which
-                broadcast to them. Not every regulariser is gated.
+            block: `score`, the LLM's scores in [0, 1], and `valid`, which exist, both
+                `[users, C]`; see `training.batch`.
+            gate: weighs pairs. Not every regulariser is gated.
 
         Returns:
             Two scalars of the dtype of `logits`.

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def check_export(
     """Compares an export's logits with the backbone's on validation rows.
 
     The export is loaded in a fresh process that knows TensorFlow alone, and gets raw
-    ids; the backbone gets the features that training gathers.
+    ids and cells; the backbone gets the features that training gathers.
 
     Args:
         path: the exported version's folder.
@@ -58,7 +59,7 @@ def check_export(
     tables = FeatureTables(split, spec, list(backbone.input))
     features = tables.features(targets.users, targets.positions, targets.items)
     expected = np.ravel(backbone(features, training=False))
-    found = _logits(path, _raw_inputs(store, targets, user_id="user" in backbone.input))
+    found = _logits(path, _raw_inputs(store, targets, list(backbone.input)))
     difference = float(np.max(np.abs(found - expected)))
     if not difference <= TOLERANCE:
         raise StoreError(
@@ -70,18 +71,33 @@ def check_export(
 
 
 def _raw_inputs(
-    store: FeatureStore, targets: Targets, *, user_id: bool
+    store: FeatureStore, targets: Targets, names: Collection[str]
 ) -> dict[str, list[Any]]:
     # Whole histories, padded on the right: the export has to cut and to align them.
-    width = int(targets.positions.max())
-    histories = []
-    for user, position in zip(targets.users, targets.positions, strict=True):
-        ids = store.item_ids[store.events.row(user)[:position]].tolist()
-        histories.append(ids + [""] * (width - len(ids)))
-    inputs = {"item_id": store.item_ids[targets.items].tolist(), "history": histories}
-    if user_id:
+    histories = [
+        store.item_ids[store.events.row(user)[:position]].tolist()
+        for user, position in zip(targets.users, targets.positions, strict=True)
+    ]
+    inputs: dict[str, list[Any]] = {
+        "item_id": store.item_ids[targets.items].tolist(),
+        "history": _padded(histories),
+    }
+    if "user" in names:
         inputs["user_id"] = store.user_ids[targets.users].tolist()
+    rows = {
+        "user": targets.users,
+        "context": store.events.offsets[targets.users] + targets.positions,
+    }
+    for name, column in store.columns.items():
+        if name in names and column.entity != "item":
+            cells = [column.cell(row) for row in rows[column.entity]]
+            inputs[name] = _padded(cells) if column.kind == "multi" else cells
     return inputs
+
+
+def _padded(rows: list[list[str]]) -> list[list[str]]:
+    width = max(map(len, rows))
+    return [row + [""] * (width - len(row)) for row in rows]
 
 
 def _logits(path: str | os.PathLike[str], inputs: dict[str, list[Any]]) -> np.ndarray:

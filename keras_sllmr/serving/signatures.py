@@ -4,34 +4,34 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.compat import tf
-from keras_sllmr.errors import ConfigError, DataError
+from keras_sllmr.errors import ConfigError
+from keras_sllmr.serving.column_inputs import ColumnInputs
+from keras_sllmr.serving.vocabulary import vocabulary_table
 from keras_sllmr.store.feature_store import FeatureStore
 
 DEFAULT = "serving_default"
 
 
 class RawIdScorer(tf.Module):
-    """A backbone behind look-ups of ids and item attributes.
+    """A backbone behind look-ups of ids, item attributes and columns.
 
-    It holds the vocabularies, the items' attributes and those weights that the
-    inference graph reads; nothing of the trainer.
+    It holds the vocabularies, the items' attributes and columns and those weights that
+    the inference graph reads; nothing of the trainer.
 
     Args:
         backbone: functional `keras.Model` from a dict of features to logits
             `[batch, 1]`; its inputs are among `user`, `item`, `history`,
-            `item_attributes` and `history_attributes`.
+            `item_attributes`, `history_attributes` and the columns of `spec`.
         spec: sizes of the features.
         store: the feature store that the backbone was trained on.
-        folder: where the vocabulary files are written, one id a line. They must stay
+        folder: where the vocabulary files are written, one text a line. They must stay
             until the module has been saved, which copies them.
 
     Raises:
         ConfigError: when backbone, `spec` and `store` do not fit together.
-        DataError: when an id holds a line break.
+        DataError: when an id or a category holds a line break.
     """
 
     def __init__(
@@ -49,10 +49,19 @@ class RawIdScorer(tf.Module):
         # training functions.
         self._logits = lambda features: backbone(features, training=False)
         folder = Path(folder)
-        self._items = _table(store.item_ids, folder / "item_ids.txt", "item")
+        self._items = vocabulary_table(
+            store.item_ids, folder / "item_ids.txt", "item id"
+        )
         self._users = None
         if "user" in self._names:
-            self._users = _table(store.user_ids, folder / "user_ids.txt", "user")
+            self._users = vocabulary_table(
+                store.user_ids, folder / "user_ids.txt", "user id"
+            )
+        self._columns = ColumnInputs(
+            [column for column in spec.columns if column.name in self._names],
+            store,
+            folder,
+        )
         self._attributes = tf.Variable(
             store.attributes.padded(spec.attribute_width),
             trainable=False,
@@ -71,6 +80,13 @@ class RawIdScorer(tf.Module):
           what remains the last `history_length` are read.
         - `user_id`: string `[N]`, if the backbone has a user field. An unknown user
           gets the padding embedding.
+        - of each user or context column that the backbone reads, an input of its name:
+          string `[N]` of a categorical one, string `[N, V]` of a multi-valued one, its
+          values in their order and padded with "" to any V ≥ 0, or float32 `[N]` of a
+          numeric one, in the unit of the data. "", a value that the store does not
+          know, a row of such ones and NaN mean unknown.
+
+        The items' columns are inside, as their attributes are.
 
         It gives `logit` and `score`, its sigmoid, both float32 `[N]`.
         """
@@ -80,17 +96,21 @@ class RawIdScorer(tf.Module):
         ]
         if self._users is not None:
             inputs.append(tf.TensorSpec([None], tf.string, name="user_id"))
-        serve = tf.function(self._serve).get_concrete_function(*inputs)
+        inputs += self._columns.specs()
+        serve = tf.function(self._serve).get_concrete_function(
+            **{spec.name: spec for spec in inputs}
+        )
         # Saved with the module: the weights that inference reads, and no others.
         self._weights = list(serve.graph.variables)
         return {DEFAULT: serve}
 
-    def _serve(self, item_id: Any, history: Any, user_id: Any = None) -> Any:
-        items = tf.cast(self._items.lookup(item_id), tf.int32)
-        window = self._window(tf.cast(self._items.lookup(history), tf.int32))
+    def _serve(self, **inputs: Any) -> dict[str, Any]:
+        items = tf.cast(self._items.lookup(inputs["item_id"]), tf.int32)
+        window = self._window(tf.cast(self._items.lookup(inputs["history"]), tf.int32))
         features = {"item": items, "history": window}
+        features |= self._columns.of_items(items) | self._columns.of_request(inputs)
         if self._users is not None:
-            features["user"] = tf.cast(self._users.lookup(user_id), tf.int32)
+            features["user"] = tf.cast(self._users.lookup(inputs["user_id"]), tf.int32)
         if "item_attributes" in self._names:
             features["item_attributes"] = tf.gather(self._attributes, items)
         if "history_attributes" in self._names:
@@ -132,6 +152,7 @@ def check_backbone(backbone: Any, spec: FeatureSpec, store: FeatureStore) -> Non
         "history": [length],
         "item_attributes": [width],
         "history_attributes": [length * width],
+        **{column.name: list(column.shape) for column in spec.columns},
     }
     inputs = getattr(backbone, "input", None)
     if not isinstance(inputs, dict) or not set(inputs) <= set(shapes):
@@ -141,6 +162,9 @@ def check_backbone(backbone: Any, spec: FeatureSpec, store: FeatureStore) -> Non
             f"among {', '.join(shapes)}; export the `backbone` of a selective model. "
             f"Received: {received}"
         )
+    for column in spec.columns:
+        if column.name in inputs:
+            column.column(store)  # raises when there is none like it
     for name, tensor in inputs.items():
         # Keras itself turns [N] into [N, 1].
         allowed = [shapes[name]] if shapes[name] else [[], [1]]
@@ -149,24 +173,3 @@ def check_backbone(backbone: Any, spec: FeatureSpec, store: FeatureStore) -> Non
                 f"The backbone's input {name!r} must have the shape that `spec` says, "
                 f"{shapes[name]} a row. Received: {list(tensor.shape[1:])}"
             )
-
-
-def _table(ids: np.ndarray, path: Path, kind: str) -> Any:
-    """A table from raw id to index, 0 for unknown ids, read from a text file."""
-    for text in ids[1:]:
-        # TensorFlow's reader ends a line at \n and drops every \r.
-        if "\n" in text or "\r" in text:
-            raise DataError(
-                f"An export keeps one {kind} id a line, so ids must not hold line "
-                f"breaks. Received: {text!r}. Rename it in the imported data."
-            )
-    path.write_bytes("".join(f"{text}\n" for text in ids[1:]).encode("utf-8"))
-    initializer = tf.lookup.TextFileInitializer(
-        str(path),
-        tf.string,
-        tf.lookup.TextFileIndex.WHOLE_LINE,
-        tf.int64,
-        tf.lookup.TextFileIndex.LINE_NUMBER,
-        value_index_offset=1,
-    )
-    return tf.lookup.StaticHashTable(initializer, default_value=0)

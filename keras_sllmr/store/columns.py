@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from keyword import iskeyword
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -23,7 +24,7 @@ RESERVED = frozenset(
     (
         *("user", "user_id", "item", "item_id", "order", "position", "text", "vector"),
         *("attribute", "attributes", "item_attributes", "history_attributes"),
-        *("history", "category", "label", "logit", "origin", "score"),
+        *("history", "category", "label", "logit", "origin", "score", "self"),
     )
 )
 _MISSING: dict[Kind, Any] = {"categorical": "", "multi": (), "numeric": float("nan")}
@@ -34,7 +35,8 @@ class ColumnSpec:
     """What a column describes, and what its cells hold.
 
     Args:
-        name: letters, digits and `_`; also the name of a model's input.
+        name: letters, digits and `_`, no keyword of Python; also the name of a
+            model's input.
         entity: "user", "item", or "context" for the interaction itself.
         kind: "categorical" (one value), "multi" (any number of them) or "numeric".
         min_count: int. A value that fewer rows have is "unknown". Context counts
@@ -54,10 +56,13 @@ class ColumnSpec:
     min_count: int = 1
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(str(self.name)) or self.name in RESERVED:
+        # Signatures take their inputs as keyword arguments.
+        plain = _NAME.fullmatch(str(self.name)) and not iskeyword(self.name)
+        if not plain or self.name in RESERVED:
             raise ConfigError(
-                "A column's name must be a letter, then letters, digits or _, and none "
-                f"of the store's own ({', '.join(sorted(RESERVED))}). Received: "
+                "A column's name must be a letter, then letters, digits or _, no "
+                "keyword of Python such as class or from, and none of the store's own "
+                f"({', '.join(sorted(RESERVED))}). Received: "
                 f"{self.name!r}. Rename the column in its source."
             )
         choices = (("entity", self.entity, ENTITIES), ("kind", self.kind, KINDS))
@@ -174,6 +179,14 @@ class Column:
         if self.kind == "multi":
             return np.asarray(self.values.lengths == 0)
         return np.asarray(self.values == 0)
+
+    def cell(self, row: int) -> Any:
+        """A row's str, list of str or float; "", [] or NaN when it is not known."""
+        if self.vocabulary is None:
+            return float(self.values[row])
+        if self.kind == "multi":
+            return self.vocabulary[self.values.row(row)].tolist()
+        return str(self.vocabulary[self.values[row]])
 
     def standardised(self) -> np.ndarray:
         r"""\((x - \mu) / \sigma\) of a numeric column, float32 `[rows]`.

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_sllmr.compat import tf
+from keras_sllmr.errors import ConfigError
 
 LABELLED, GUIDANCE, PROBES = "labelled", "guidance", "probes"
 
@@ -39,7 +40,18 @@ def join_blocks(
     Returns:
         User features `[users, ...]`, item features `[rows, ...]` and the user of each
         row, int `[rows]`.
+
+    Raises:
+        ConfigError: when a block lacks a feature of the first.
     """
+    for side in ("user", "item"):
+        for block in blocks:
+            lacking = sorted(set(blocks[0][side]) - set(block[side]))
+            if lacking:
+                raise ConfigError(
+                    f"The blocks of a batch must have the same {side} features. "
+                    f"Received: a block without {', '.join(lacking)}"
+                )
     rows, first = [], 0
     for users, items in map(block_shape, blocks):
         rows.append(tf.repeat(first + tf.range(users), items))

@@ -1,5 +1,7 @@
 """`tf.data` pipelines: one epoch's plan of row indices, features gathered a batch."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +18,8 @@ from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.guidance import GuidanceBlocks
 from keras_sllmr.training.signals import SignalTables
 
-_NEGATIVE, _ORDER, _BLOCKS, _HELD_OUT = 301, 302, 303, 304
+_NEGATIVE, _ORDER, _BLOCKS, _GATE_PROBES = 301, 302, 303, 304
+_USERS_AT_ONCE = 64
 
 
 class BatchSettings(Settings):
@@ -31,7 +34,9 @@ class BatchSettings(Settings):
         guidance_users: int. Users whose LLM-scored candidates join a batch. Twice as
             many cost a quarter more time and gained nothing on validation.
         probe_users: int. Users whose reliability probe joins a batch.
-        held_out_probes: float. Share of the probes kept from the gate, to judge it by.
+        gate_probes: int. Probes that supervise the gate, at most half of all there are;
+            a quarter of them is kept to judge it by. Their positives leave the labelled
+            rows, so that what the model says of them is out of sample.
         cold_max: int. A user is cold with at most this many training events.
         tail_share: float. Share of the catalogue that counts as long tail.
     """
@@ -41,7 +46,7 @@ class BatchSettings(Settings):
     negative_sampling: Literal["uniform", "in_batch"] = "uniform"
     guidance_users: int = Field(2, ge=1)
     probe_users: int = Field(2, ge=1)
-    held_out_probes: float = Field(0.1, ge=0, lt=1)
+    gate_probes: int = Field(2000, ge=2)
     cold_max: int = Field(3, ge=0)
     tail_share: float = Field(0.2, gt=0, lt=1)
 
@@ -58,11 +63,14 @@ class TrainingData:
         tables: gathers the features.
         scores: the LLM's score table, or `None` for plain batches.
         settings: sizes. Defaults to `BatchSettings()`.
-        labelled_scores: bool. Join the scores to the labelled rows too?
+        labelled_pairs: bool. Do labelled items that have scores join the guidance: the
+            other probes, and the labelled rows themselves?
+        shuffled_from: int. Users with at least so many training events get their scores
+            in a random order: a control. Defaults to nobody; 0 is everybody.
         seed: int. Seed of orders and negatives.
 
     Attributes:
-        held_out: the probes kept from the gate, or `None`.
+        held_out: the probes that judge the gate, or `None` without scores.
 
     Raises:
         ConfigError: when a batch has no room for a positive and its negatives.
@@ -76,12 +84,13 @@ class TrainingData:
         *,
         scores: ScoreTable | None = None,
         settings: BatchSettings | None = None,
-        labelled_scores: bool = False,
+        labelled_pairs: bool = False,
+        shuffled_from: int | None = None,
         seed: int = 0,
     ) -> None:
         self.split, self.tables, self.seed = split, tables, seed
         self.scores = scores
-        self.labelled_scores = labelled_scores and scores is not None
+        self.labelled_scores = labelled_pairs and scores is not None
         self.settings = settings = settings or BatchSettings()
         group = 1 + settings.negatives
         if settings.rows < group:
@@ -93,25 +102,52 @@ class TrainingData:
         self.signals = SignalTables(
             split, cold_max=settings.cold_max, tail_share=settings.tail_share
         )
+        self.train = split.train
         self.blocks: dict[str, tuple[GuidanceBlocks, int]] = {}
         self.held_out: GuidanceBlocks | None = None
-        if scores is not None:
-            guidance = GuidanceBlocks.of(scores)
-            probes, self.held_out = self._split_probes(
-                GuidanceBlocks.of(scores, probes=True)
-            )
-            for name, block, users in (
-                (GUIDANCE, guidance, settings.guidance_users),
-                (PROBES, probes, settings.probe_users),
-            ):
-                self.blocks[name] = (block, min(users, len(block)))
+        if scores is None:
+            return
 
-    def _split_probes(
-        self, probes: GuidanceBlocks
-    ) -> tuple[GuidanceBlocks, GuidanceBlocks | None]:
-        order = permutation(len(probes), self.seed, _HELD_OUT)
-        held = int(len(probes) * self.settings.held_out_probes)
-        return probes.take(order[held:]), probes.take(order[:held]) if held else None
+        def scored(probes: bool) -> GuidanceBlocks:
+            block = GuidanceBlocks.of(scores, probes=probes)
+            if shuffled_from is None:
+                return block
+            chosen = split.train_lengths[block.users] >= shuffled_from
+            return block.shuffled(chosen, seed)
+
+        guidance, probes = scored(probes=False), scored(probes=True)
+        order = permutation(len(probes), seed, _GATE_PROBES)
+        chosen = max(2, min(settings.gate_probes, len(probes) // 2))
+        judges = max(1, chosen // 4)
+        self.train = _without(split.train, probes.take(order[:chosen]))
+        self.held_out = probes.take(order[:judges])
+        if labelled_pairs:
+            guidance = guidance.joined(probes.take(order[chosen:]))
+        for name, block, users in (
+            (GUIDANCE, guidance, settings.guidance_users),
+            (PROBES, probes.take(order[judges:chosen]), settings.probe_users),
+        ):
+            self.blocks[name] = (block, min(users, len(block)))
+
+    def refer_to(self, logits: Callable[[dict[str, Any]], Any]) -> None:
+        """Gives every block a reference model's logits.
+
+        Args:
+            logits: function of a block (see `training.batch`) to logits `[U, C]`.
+        """
+
+        def referred(block: GuidanceBlocks) -> GuidanceBlocks:
+            starts = range(0, len(block), _USERS_AT_ONCE)
+            rows = np.arange(len(block))
+            parts = [
+                logits(self.block_features(block, rows[k : k + _USERS_AT_ONCE]))
+                for k in starts
+            ]
+            return replace(block, reference=np.concatenate(parts))
+
+        self.blocks = {n: (referred(b), users) for n, (b, users) in self.blocks.items()}
+        if self.held_out is not None:
+            self.held_out = referred(self.held_out)
 
     @property
     def rows(self) -> int:
@@ -121,7 +157,7 @@ class TrainingData:
     @property
     def steps_per_epoch(self) -> int:
         """Full batches in an epoch."""
-        return len(self.split.train) // self.positives
+        return len(self.train) // self.positives
 
     def coverage(self, epoch: int = 0) -> float:
         """Share of an epoch's labelled rows that the score table has a score for."""
@@ -132,7 +168,7 @@ class TrainingData:
 
     def plan(self, epoch: int) -> dict[str, np.ndarray]:
         """Row indices of an epoch's steps, each `[steps, ...]`."""
-        train, steps = self.split.train, self.steps_per_epoch
+        train, steps = self.train, self.steps_per_epoch
         order = permutation(len(train), self.seed, _ORDER, epoch)
         order = order[: steps * self.positives]
         users, positions = train.users[order], train.positions[order]
@@ -188,8 +224,13 @@ class TrainingData:
         ]
         return np.concatenate(orders)[:wanted]
 
-    def dataset(self, *, first_epoch: int = 0) -> Any:
-        """Batches of `(features, labels)` from `first_epoch` on, without end."""
+    def dataset(self, *, first_epoch: int = 0, guided: bool = True) -> Any:
+        """Batches of `(features, labels)` from `first_epoch` on, without end.
+
+        Args:
+            first_epoch: int. Epoch to start with.
+            guided: bool. With the LLM's blocks? Defaults to `True`.
+        """
         plan = self.plan(first_epoch)
         names = list(plan)
 
@@ -207,28 +248,36 @@ class TrainingData:
 
         epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
         batches = epochs.flat_map(epoch_plan)
-        return batches.map(self._gather, num_parallel_calls=1).prefetch(8)
+        gather = self._gather if guided else self._plain
+        return batches.map(gather, num_parallel_calls=1).prefetch(8)
 
-    def _gather(self, step: dict[str, Any]) -> Any:
+    def _plain(self, step: dict[str, Any]) -> Any:
         labelled = self._features(step["user"], step["position"], step["item"])
+        return {LABELLED: labelled}, tf.constant(self._labels())
+
+    def _labels(self) -> np.ndarray:
         labels = np.zeros((self.positives, 1 + self.settings.negatives), np.float32)
         labels[:, 0] = 1
+        return labels
+
+    def _gather(self, step: dict[str, Any]) -> Any:
+        batch, labels = self._plain(step)
         if self.labelled_scores:
-            labelled |= {
+            batch[LABELLED] |= {
                 "score": step["score"],
                 "valid": step["scored"],
-                "label": tf.constant(labels, tf.int32),
+                "label": tf.cast(labels, tf.int32),
                 "signals": self.signals.of(step["user"], step["item"]),
             }
         guided = {
             name: self.block_features(block, step[name])
             for name, (block, _) in self.blocks.items()
         }
-        return {LABELLED: labelled, **guided}, tf.constant(labels)
+        return {**batch, **guided}, labels
 
     def _features(self, users: Any, positions: Any, items: Any) -> dict[str, Any]:
         return {
-            "user": self.tables.user_features(users, positions),
+            "user": self.tables.user_features(users, positions, training=True),
             "item": self.tables.item_features(items),
         }
 
@@ -244,13 +293,25 @@ class TrainingData:
             return tf.gather(tf.constant(values), rows)
 
         users, items = chosen(block.users), chosen(block.items)
+        referred = (
+            {} if block.reference is None else {"reference": chosen(block.reference)}
+        )
         return {
             **self._features(users, chosen(block.positions), items),
             "score": chosen(block.scores),
             "valid": items > 0,
             "label": chosen(block.labels),
             "signals": self.signals.of(users, items),
+            **referred,
         }
+
+
+def _without(train: Targets, probes: GuidanceBlocks) -> Targets:
+    """The labelled rows but for the probes' hidden positives."""
+    longest = 1 + max(train.positions.max(), probes.positions.max())
+    keys = train.users * longest + train.positions
+    kept = ~np.isin(keys, probes.users * longest + probes.positions)
+    return Targets(train.users[kept], train.positions[kept], train.items[kept])
 
 
 def row_batches(

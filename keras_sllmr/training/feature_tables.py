@@ -6,6 +6,7 @@ from typing import Any
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.compat import tf
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.store.columns import Entity
 from keras_sllmr.store.split import LeaveOneOut
 
 
@@ -18,7 +19,7 @@ class FeatureTables:
         names: features to gather. Defaults to all that `spec` has.
 
     Raises:
-        ConfigError: on a feature that the store does not have.
+        ConfigError: on a feature that `spec` or the store does not have.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class FeatureTables:
         self.spec = spec
         self.names = tuple(spec.inputs()) if names is None else tuple(names)
         known = {"user", "item", "history", "item_attributes", "history_attributes"}
+        known |= {column.name for column in spec.columns}
         unknown = sorted(set(self.names) - known)
         if unknown:
             raise ConfigError(
@@ -37,9 +39,16 @@ class FeatureTables:
         self._events = tf.constant(store.events.values, tf.int32)
         self._offsets = tf.constant(store.events.offsets, tf.int64)
         self._attributes = tf.constant(store.attributes.padded(spec.attribute_width))
+        self._columns: dict[Entity, dict[str, Any]] = {}
+        for column in spec.columns:
+            if column.name in self.names:
+                tables = self._columns.setdefault(column.entity, {})
+                tables[column.name] = tf.constant(column.table(store))
+        self._lengths = tf.constant(split.lengths, tf.int64)
+        self._train_lengths = tf.constant(split.train_lengths, tf.int64)
 
     def features(self, users: Any, positions: Any, items: Any) -> dict[str, Any]:
-        """Features of rows; nothing at or after a row's position is read.
+        """Features of rows; of events at or after the position only its own context.
 
         Args:
             users: int `[...]`. User indices.
@@ -47,36 +56,59 @@ class FeatureTables:
             items: int `[...]`. Target items.
 
         Returns:
-            Each feature as int32 `[..., ...]`.
+            Each feature as int32, numeric columns as float32, `[..., ...]`.
         """
         columns = self.user_features(users, positions) | self.item_features(items)
         return {name: columns[name] for name in self.names}
 
-    def user_features(self, users: Any, positions: Any) -> dict[str, Any]:
-        """Features of users at their positions, without those of an item."""
+    def user_features(
+        self, users: Any, positions: Any, *, training: bool = False
+    ) -> dict[str, Any]:
+        """Features of users and of the context at their positions.
+
+        Args:
+            users: int `[...]`. User indices.
+            positions: int `[...]`. One after the user's last event is the next event,
+                whose context is unknown.
+            training: bool. Is the context of held-out events unknown too? Defaults to
+                `False`.
+        """
         history = self._history(users, positions)
-        columns = {"user": users, "history": history}
+        columns = {"user": tf.cast(users, tf.int32), "history": history}
         if "history_attributes" in self.names:
             of_history = tf.gather(self._attributes, history)
             width = self.spec.history_length * self.spec.attribute_width
             columns["history_attributes"] = tf.reshape(
                 of_history, [*_shape(users), width]
             )
+        if "user" in self._columns:
+            columns |= self._cells("user", users)
+        if "context" in self._columns:
+            columns |= self._cells("context", self._event(users, positions, training))
         return self._chosen(columns)
 
     def item_features(self, items: Any) -> dict[str, Any]:
         """Features of items."""
-        columns = {"item": items}
+        columns = {"item": tf.cast(items, tf.int32)}
         if "item_attributes" in self.names:
             columns["item_attributes"] = tf.gather(self._attributes, items)
+        if "item" in self._columns:
+            columns |= self._cells("item", items)
         return self._chosen(columns)
 
     def _chosen(self, columns: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: tf.cast(value, tf.int32)
-            for name, value in columns.items()
-            if name in self.names
-        }
+        return {name: value for name, value in columns.items() if name in self.names}
+
+    def _cells(self, entity: Entity, rows: Any) -> dict[str, Any]:
+        tables = self._columns[entity]
+        return {name: tf.gather(table, rows) for name, table in tables.items()}
+
+    def _event(self, users: Any, positions: Any, training: bool) -> Any:
+        """Row of the events' context, 0 where it is unknown."""
+        place = tf.cast(positions, tf.int64)
+        lengths = tf.gather(self._train_lengths if training else self._lengths, users)
+        row = tf.gather(self._offsets, users) + place + 1
+        return tf.where(place < lengths, row, tf.zeros_like(row))
 
     def _history(self, users: Any, positions: Any) -> Any:
         length = self.spec.history_length

@@ -1,11 +1,15 @@
 """Blocks of LLM-scored items a user, out of the score table."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
 from keras_sllmr.errors import DataError
+from keras_sllmr.store.draws import mix
 from keras_sllmr.store.score_table import UNKNOWN, ScoreTable
+
+_SHUFFLE = 305
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class GuidanceBlocks:
         items: int32 `[rows, C]`.
         scores: float32 `[rows, C]`. 0 where there is none.
         labels: int32 `[rows, C]`.
+        reference: float32 `[rows, C]`. A reference model's logits, if there is one.
     """
 
     users: np.ndarray
@@ -25,14 +30,56 @@ class GuidanceBlocks:
     items: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
+    reference: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.users)
 
     def take(self, rows: np.ndarray) -> "GuidanceBlocks":
         """Some of the rows, in the given order."""
-        arrays = {f.name: getattr(self, f.name)[rows] for f in fields(self)}
-        return GuidanceBlocks(**arrays)
+        chosen: dict[str, Any] = {}
+        for field in fields(self):
+            values = getattr(self, field.name)
+            chosen[field.name] = None if values is None else values[rows]
+        return GuidanceBlocks(**chosen)
+
+    def joined(self, other: "GuidanceBlocks") -> "GuidanceBlocks":
+        """These rows and, below them, those of another without a reference."""
+        width = max(self.items.shape[1], other.items.shape[1])
+
+        def stack(name: str) -> np.ndarray:
+            parts = [getattr(block, name) for block in (self, other)]
+            if parts[0].ndim == 2:
+                missing = [width - part.shape[1] for part in parts]
+                fill = UNKNOWN if name == "labels" else 0
+                parts = [
+                    np.pad(part, ((0, 0), (0, more)), constant_values=fill)
+                    for part, more in zip(parts, missing, strict=True)
+                ]
+            return np.concatenate(parts)
+
+        names = ("users", "positions", "items", "scores", "labels")
+        return GuidanceBlocks(**{name: stack(name) for name in names})
+
+    def shuffled(self, rows: np.ndarray, seed: int) -> "GuidanceBlocks":
+        """The same with the scores of some rows dealt out anew among the row's items.
+
+        A control: what is left is a teacher of the same confidence who knows nothing.
+
+        Args:
+            rows: bool `[rows]`. Which rows.
+            seed: int. Of the order, a pure function of it and the user.
+        """
+        width = self.items.shape[1]
+        key = mix(seed, _SHUFFLE, self.users[:, np.newaxis], np.arange(width))
+        scored = self.items > 0
+        # Both orders put the row's scored items first.
+        to = np.argsort(np.where(scored, 0.0, 1.0), axis=1, kind="stable")
+        dealt = np.argsort(np.where(scored, key / 2.0**64, 2.0), axis=1, kind="stable")
+        scores = self.scores.copy()
+        moved = np.take_along_axis(self.scores, dealt, axis=1)
+        np.put_along_axis(scores, to, moved, axis=1)
+        return replace(self, scores=np.where(rows[:, np.newaxis], scores, self.scores))
 
     @property
     def pairs(self) -> int:

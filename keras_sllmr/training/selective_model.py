@@ -1,7 +1,6 @@
 """The selective model: any Keras ranker, trained with gated LLM guidance."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from keras_sllmr.backbones.user_once import UserOnce
@@ -9,9 +8,8 @@ from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.layers.gate import Gate
 from keras_sllmr.losses.agreement import agreement_loss
-from keras_sllmr.losses.pairs import score_gaps
 from keras_sllmr.losses.pairwise_hinge import PairwiseHinge
-from keras_sllmr.losses.regularizer import Regularizer
+from keras_sllmr.losses.regularizer import BlockGate, Regularizer
 from keras_sllmr.training.batch import (
     GUIDANCE,
     LABELLED,
@@ -30,9 +28,9 @@ class SelectiveModel(keras.Model):
     r"""Trains a backbone on \(\mathcal L_{base} + \lambda \mathcal L_{LLM}\).
 
     The base loss is what `compile(loss=...)` says, on the labelled rows. The LLM's term
-    is a gated pairwise hinge on each user's LLM-scored candidates, which have no label
-    and take no part in the base loss. `predict`, `evaluate` and `export` see the bare
-    backbone.
+    is of each user's LLM-scored candidates, which have no label and take no part in the
+    base loss; labelled items take part in both where the batch gives them a score.
+    `predict`, `evaluate` and `export` see the bare backbone.
 
     Args:
         backbone: a functional `keras.Model` from a dict of features to logits
@@ -44,8 +42,6 @@ class SelectiveModel(keras.Model):
         uncertainty: measures the gate's signal of that name. Defaults to `Entropy()`.
         regularizer: what the LLM's scores ask for. Defaults to `PairwiseHinge()`.
         weight: float ≥ 0. λ. Defaults to `0.1` (paper 4.4).
-        labelled_pairs: bool. Does the regulariser see labelled items that have a score
-            too, or the unlabelled candidates alone (default)?
 
     Raises:
         ConfigError: when the backbone does not take a dict of features to one logit,
@@ -73,7 +69,6 @@ class SelectiveModel(keras.Model):
         uncertainty: Uncertainty | None = None,
         regularizer: Regularizer | None = None,
         weight: float = 0.1,
-        labelled_pairs: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -85,7 +80,6 @@ class SelectiveModel(keras.Model):
         self._user_once = UserOnce(backbone, self.item_inputs)
         self.gate = Gate(name="gate") if gate is None else gate
         self.uncertainty = Entropy() if uncertainty is None else uncertainty
-        self.labelled_pairs = labelled_pairs
         self.regularizer = PairwiseHinge() if regularizer is None else regularizer
         self.weight = float(weight)
         if not self.gate.built:
@@ -114,10 +108,12 @@ class SelectiveModel(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on a batch of rows or of blocks."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        names = [name for name in (LABELLED, GUIDANCE, PROBES) if name in x]
         with tf.GradientTape() as tape:
-            if names:
-                x = {n: as_block(x[n], self.item_inputs) for n in names}
+            if LABELLED in x:
+                x = {**x, LABELLED: as_block(x[LABELLED], self.item_inputs)}
+                names = [LABELLED, *([GUIDANCE] if GUIDANCE in x else [])]
+                if PROBES in x and self._judges_by_itself:
+                    names.append(PROBES)
                 found = self._logits([x[name] for name in names], training=True)
                 logits = dict(zip(names, found, strict=True))
                 y_pred = logits[LABELLED]
@@ -149,11 +145,33 @@ class SelectiveModel(keras.Model):
         results = self.compute_metrics(x, y, y_pred, sample_weight)
         return {name: value for name, value in results.items() if name not in names}
 
-    def pair_weights(self, block: dict[str, Any]) -> tuple[Any, Any]:
-        """α and the LLM's score gaps of a guidance block's pairs, `[users, C, C]`."""
+    def block_logits(self, block: dict[str, Any]) -> Any:
+        """The backbone's logits of a block's items, `[users, C]`."""
         (logits,) = self._logits([block], training=False)
-        gaps = score_gaps(block["score"], block["valid"])
-        return self._alpha(block, logits, gaps), gaps
+        return logits
+
+    def pair_weights(self, block: dict[str, Any]) -> tuple[Any, Any]:
+        """α and the LLM's score gaps of a block's pairs, `[users, C, C]`."""
+        logits, gaps = self.block_logits(block), self.regularizer.gaps(block)
+        return self._gate(block, logits).alpha(gaps), gaps
+
+    def pair_beliefs(self, block: dict[str, Any]) -> tuple[Any, Any]:
+        """The gate's chance that i belongs above j, and the gaps as above."""
+        logits, gaps = self.block_logits(block), self.regularizer.gaps(block)
+        z, r, margins = self._witnesses(block, logits, gaps)
+        return self.gate.belief(z, gaps, r, margins), gaps
+
+    def gate_loss(self, block: dict[str, Any], logits: Any = None) -> Any:
+        """What supervises the gate, on a block of probes; see `agreement_loss`.
+
+        Args:
+            block: probes, see `training.batch`.
+            logits: float `[users, C]`. The model's on them; needed when a signal is the
+                model's.
+        """
+        gaps = self.regularizer.gaps(block)
+        z, r, margins = self._witnesses(block, logits, gaps)
+        return agreement_loss(self.gate.odds(z, gaps, r, margins), gaps, block["label"])
 
     def _logits(self, blocks: list[dict[str, Any]], *, training: bool) -> list[Any]:
         """Logits `[users, C]` of each block, from one pass of the backbone."""
@@ -170,39 +188,57 @@ class SelectiveModel(keras.Model):
     def _guidance_losses(
         self, x: dict[str, Any], logits: dict[str, Any]
     ) -> dict[str, Any]:
-        zero = tf.zeros(())
-        total, pairs, gate_loss = zero, zero, zero
-        for name, scores in logits.items():
-            block = x[name]
-            if "score" not in block:
-                continue
-            if name == GUIDANCE or self.labelled_pairs:
-                alpha = partial(self._alpha, block, scores)
-                terms = self.regularizer.terms(
-                    scores, block["score"], block["valid"], alpha
-                )
+        total, pairs, gate_loss = tf.zeros(()), tf.zeros(()), tf.zeros(())
+        for name in (LABELLED, GUIDANCE):
+            if name in logits and "score" in x[name]:
+                gate = self._gate(x[name], logits[name])
+                terms = self.regularizer.terms(logits[name], x[name], gate)
                 total, pairs = total + terms[0], pairs + terms[1]
-            if name == PROBES and self.gate.objective == "agreement":
-                gaps = score_gaps(block["score"], block["valid"])
-                evidence = self.gate.evidence(*self._signals(block, scores, gaps))
-                gate_loss = agreement_loss(evidence, gaps, block["label"])
+        if PROBES in x and self.gate.objective == "agreement":
+            gate_loss = self.gate_loss(x[PROBES], logits.get(PROBES))
         return {
             "pair_loss": tf.math.divide_no_nan(total, pairs),
             "gate_loss": gate_loss,
             "pairs": pairs,
         }
 
-    def _alpha(self, block: dict[str, Any], logits: Any, gaps: Any) -> Any:
-        return self.gate(*self._signals(block, logits, gaps))
+    def _gate(self, block: dict[str, Any], logits: Any) -> BlockGate:
+        def alpha(gaps: Any) -> Any:
+            z, r, _ = self._witnesses(block, logits, gaps)
+            return self.gate(z, gaps, r)
 
-    def _signals(self, block: dict[str, Any], logits: Any, gaps: Any) -> Any:
-        """What the gate is called with."""
+        def odds(gaps: Any) -> Any:
+            z, r, margins = self._witnesses(block, logits, gaps)
+            return self.gate.odds(z, gaps, r, margins)
+
+        return BlockGate(alpha, odds)
+
+    def _witnesses(
+        self, block: dict[str, Any], logits: Any, gaps: Any
+    ) -> tuple[Any, Any, Any]:
+        """Signals of a block's items and pairs, and the reference's margins."""
 
         def uncertainty() -> Any:
             return self.uncertainty(logits, block_rows(block), self.backbone)
 
+        margins = None
+        if self.gate.prior:
+            if "reference" not in block:
+                raise ConfigError(
+                    "A gate with a prior needs blocks with a reference model's logits, "
+                    f"`reference`. Received: a block of {', '.join(block)}"
+                )
+            of_item = block["reference"]
+            margins = of_item[..., :, tf.newaxis] - of_item[..., tf.newaxis, :]
         z = item_signals(self.gate.signals, block, uncertainty)
-        return z, gaps, pair_signals(self.gate.pair_signals, block, logits, gaps)
+        return z, pair_signals(self.gate.pair_signals, block, logits, gaps), margins
+
+    @property
+    def _judges_by_itself(self) -> bool:
+        """Whether the gate needs the model's logits."""
+        return bool(
+            {"uncertainty", "margin"} & {*self.gate.signals, *self.gate.pair_signals}
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments, with the backbone, gate and regulariser serialised."""
@@ -212,7 +248,6 @@ class SelectiveModel(keras.Model):
             "backbone": serialize(self.backbone),
             "gate": serialize(self.gate),
             "uncertainty": serialize(self.uncertainty),
-            "labelled_pairs": self.labelled_pairs,
             "regularizer": serialize(self.regularizer),
             "item_inputs": self.item_inputs,
             "weight": self.weight,

@@ -29,6 +29,7 @@ class BackboneSettings(Settings):
         history_length: int. Events in the history window.
         user_id: bool. Is the user's id a field?
         text: bool. Add the frozen item text vectors as fields?
+        columns: names of the store's columns to read. Defaults to all.
         hyperparameters: as the backbone's function takes them.
     """
 
@@ -36,6 +37,7 @@ class BackboneSettings(Settings):
     history_length: int = Field(20, ge=1)
     user_id: bool = False
     text: bool = True
+    columns: tuple[str, ...] | None = None
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -44,27 +46,36 @@ class SelectiveSettings(Settings):
 
     Args:
         weight: float. λ.
-        regularizer: str. `pairwise`, the paper's, or `pointwise`, its ablation.
+        regularizer: str. `evidence`, see `losses.Evidence`: it first trains a plain
+            reference model, for fewer epochs; `pairwise`, the paper's; or `pointwise`,
+            its ablation.
         margin: float. m of the pairwise loss, on the scale of the logits.
         form: str. Of the pairwise loss: `hinge`, the paper's, or `logistic`; see
             `losses.PairwiseHinge`.
         max_pairs: int or None. Keeps the pairs that the LLM is most confident of, about
             this many a batch; see `losses.select_pairs`. None keeps all.
-        labelled_pairs: bool. Do the probes' pairs join the pairwise loss too?
+        labelled_pairs: bool. Do labelled items that have scores join the guidance?
         gate_objective: str. `agreement`, `joint` or `fixed`; see `layers.Gate`.
+        slope: float or None. The gate's κ before training, and for good when it is
+            `fixed`. Defaults to 0.4 of `evidence`, whose gaps are log-odds, else 3.
         signals: names of the gate's signals, see `training.signals`.
+        slope: float | None = Field(None, gt=0)
+    shuffled_from: int or None. A control: users with at least so many training
+            events get the LLM's scores in a random order; 0 is everybody, None nobody.
         uncertainty: str. How the signal `uncertainty` is measured: `entropy`,
             `confidence` or `mc_dropout`; see `training.uncertainty`.
     """
 
     weight: float = Field(0.1, ge=0)
-    regularizer: Literal["pairwise", "pointwise"] = "pairwise"
+    regularizer: Literal["evidence", "pairwise", "pointwise"] = "evidence"
     margin: float = Field(0.5, gt=0)
     form: Literal["hinge", "logistic"] = "hinge"
     max_pairs: int | None = Field(None, ge=1)
     labelled_pairs: bool = False
     gate_objective: Literal["agreement", "joint", "fixed"] = "agreement"
     signals: tuple[Signal, ...] = Field(("cold", "tail", "uncertainty"), min_length=1)
+    slope: float | None = Field(None, gt=0)
+    shuffled_from: int | None = Field(None, ge=0)
     uncertainty: Literal["entropy", "confidence", "mc_dropout"] = "entropy"
 
     @field_validator("signals")

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from keras_sllmr.backbones.features import ITEM_INPUTS, FeatureSpec
+from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.backbones.registry import build_backbone
 from keras_sllmr.compat import tf
 from keras_sllmr.errors import ConfigError, StoreError
@@ -16,6 +16,7 @@ from keras_sllmr.io.atomic import replace_folder
 from keras_sllmr.io.hashing import fingerprint
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.layers.gate import Gate
+from keras_sllmr.losses.evidence import Evidence
 from keras_sllmr.losses.pairwise_hinge import PairwiseHinge
 from keras_sllmr.losses.pointwise import PointwiseMSE
 from keras_sllmr.losses.registry import base_loss
@@ -33,6 +34,7 @@ from keras_sllmr.training.dataset import TrainingData, row_batches
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.guidance import GuidanceBlocks
 from keras_sllmr.training.lazy_adam import LazyAdam
+from keras_sllmr.training.reference import fit_gate, fit_reference
 from keras_sllmr.training.selective_model import SelectiveModel
 from keras_sllmr.training.settings import Method, SelectiveSettings, TrainSettings
 from keras_sllmr.training.signals import split_signals
@@ -62,19 +64,21 @@ def build_model(
     )
     selective = settings.selective
     of_items, of_pairs = split_signals(selective.signals)
+    evidence = selective.regularizer == "evidence"
     model = SelectiveModel(
         backbone,
-        item_inputs=[name for name in ITEM_INPUTS if name in backbone.input],
+        item_inputs=[name for name in spec.item_inputs if name in backbone.input],
         gate=Gate(
             of_items,
             pair_signals=of_pairs,
             objective=selective.gate_objective,
+            initial_slope=selective.slope or (0.4 if evidence else 3.0),
+            prior=evidence,
             name="gate",
         ),
         uncertainty=uncertainty_named(selective.uncertainty),
         regularizer=_regularizer(selective),
         weight=selective.weight if method == "sllmr" else 0.0,
-        labelled_pairs=selective.labelled_pairs,
     )
     model.compile(
         LazyAdam(settings.learning_rate),
@@ -85,6 +89,8 @@ def build_model(
 
 
 def _regularizer(selective: SelectiveSettings) -> Regularizer:
+    if selective.regularizer == "evidence":
+        return Evidence()
     if selective.regularizer == "pointwise":
         return PointwiseMSE()
     return PairwiseHinge(
@@ -138,6 +144,7 @@ def train(
         split.store,
         history_length=settings.backbone.history_length,
         user_id=settings.backbone.user_id,
+        columns=settings.backbone.columns,
     )
     used_text = text if settings.backbone.text else None
     vectors = used_text.vectors if used_text is not None else None
@@ -148,7 +155,8 @@ def train(
         tables,
         scores=scores if method == "sllmr" else None,
         settings=settings.batch,
-        labelled_scores=settings.selective.labelled_pairs,
+        labelled_pairs=settings.selective.labelled_pairs,
+        shuffled_from=settings.selective.shuffled_from,
         seed=settings.seed,
     )
     work = path.with_name(f"{path.name}.checkpoint")
@@ -161,9 +169,24 @@ def train(
         }
         # Training longer goes on from a checkpoint; other settings start anew.
         how = settings.model_dump(mode="json", exclude={"epochs", "patience"})
+        key = fingerprint([method, parent, how])
+        history: dict[str, Any] = {}
+        if method == "sllmr" and settings.selective.regularizer == "evidence":
+            plain = build_model("none", spec, settings, vectors)
+            history["reference"] = fit_reference(
+                plain,
+                data,
+                work / "reference",
+                key=key,
+                epochs=settings.epochs,
+                callbacks=[_validation(split, tables)],
+            )
+            data.refer_to(plain.block_logits)
+            if settings.selective.gate_objective == "agreement":
+                fit_gate(model, data)
         resumable = ResumableTraining(
             work,
-            key=fingerprint([method, parent, how]),
+            key=key,
             patience=settings.patience,
             rows_per_epoch=data.steps_per_epoch * data.rows,
         )
@@ -175,7 +198,12 @@ def train(
                 epochs=settings.epochs,
                 initial_epoch=done,
                 steps_per_epoch=data.steps_per_epoch,
-                callbacks=[*_monitors(split, tables, data, work), resumable, *extra],
+                callbacks=[
+                    _validation(split, tables),
+                    *_gate_monitor(data, work),
+                    resumable,
+                    *extra,
+                ],
                 verbose=0,
             )
         resumable.load_best(model)
@@ -195,6 +223,7 @@ def train(
                 },
                 counts={"parameters": model.backbone.count_params()},
                 history={
+                    **history,
                     "epochs": resumable.epochs,
                     "best_epoch": resumable.best_epoch,
                     "rows_per_second": float(
@@ -208,34 +237,31 @@ def train(
     return TrainedModel(path)
 
 
-def _monitors(
-    split: LeaveOneOut, tables: FeatureTables, data: TrainingData, work: Path
-) -> list[Any]:
+def _validation(split: LeaveOneOut, tables: FeatureTables) -> SampledAUC:
     targets = split.validation
     drawn = negatives(targets.users, split.seen, 0, _VALIDATION, targets.users)
-    monitors: list[Any] = [
-        SampledAUC(
-            row_batches(tables, targets, targets.items),
-            row_batches(tables, targets, drawn),
-        )
-    ]
-    if GUIDANCE in data.blocks:
-        block, _ = data.blocks[GUIDANCE]
-        probes = data.held_out
+    return SampledAUC(
+        row_batches(tables, targets, targets.items),
+        row_batches(tables, targets, drawn),
+    )
 
-        def some(block: GuidanceBlocks, users: int) -> dict[str, Any]:
-            step = max(1, len(block) // users)
-            return data.block_features(block, tf.range(0, len(block), step))
 
-        monitors.append(
-            GateMonitor(
-                some(block, _MONITORED_USERS),
-                probes=some(probes, _MONITORED_PROBES) if probes else None,
-                table=work / CALIBRATION,
-                log_dir=work / "tensorboard",
-            )
-        )
-    return monitors
+def _gate_monitor(data: TrainingData, work: Path) -> list[Any]:
+    if data.held_out is None:
+        return []
+
+    def some(block: GuidanceBlocks, users: int) -> dict[str, Any]:
+        step = max(1, len(block) // users)
+        return data.block_features(block, tf.range(0, len(block), step))
+
+    guidance, _ = data.blocks[GUIDANCE]
+    monitor = GateMonitor(
+        some(guidance, _MONITORED_USERS),
+        probes=some(data.held_out, _MONITORED_PROBES),
+        table=work / CALIBRATION,
+        log_dir=work / "tensorboard",
+    )
+    return [monitor]
 
 
 def _pairs_per_batch(epochs: list[dict[str, float]]) -> float:

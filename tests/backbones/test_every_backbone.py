@@ -130,7 +130,8 @@ def test_one_guided_step_reaches_all_weights(
     backbone = shuffle_weights(build(spec, dnn_dropout=0.0))
     features = _of(backbone, rows)
     block = {
-        "features": {name: value[np.newaxis] for name, value in features.items()},
+        "user": {n: features[n][:1] for n in features if n not in ITEM_INPUTS},
+        "item": {n: features[n][np.newaxis] for n in features if n in ITEM_INPUTS},
         "score": np.array([[0.1, 0.9, 0.5, 0.2]], np.float32),
         "valid": np.ones((1, 4), bool),
         "label": np.full((1, 4), -1, np.int32),
@@ -139,8 +140,9 @@ def test_one_guided_step_reaches_all_weights(
         },
     }
     x = {LABELLED: features, GUIDANCE: block}
-    y = np.array([1, 0, 0, 1], np.float32)
-    model = SelectiveModel(backbone)
+    y = np.array([[1], [0], [0], [1]], np.float32)
+    inputs = [name for name in ITEM_INPUTS if name in features]
+    model = SelectiveModel(backbone, item_inputs=inputs)
     model.compile(
         keras.optimizers.SGD(0.5), keras.losses.BinaryCrossentropy(from_logits=True)
     )

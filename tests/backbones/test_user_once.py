@@ -111,6 +111,30 @@ def test_a_logit_of_the_user_alone() -> None:
     np.testing.assert_array_equal(out[:, 0], [2, 1, 2])
 
 
+def test_a_feature_more_or_less() -> None:
+    inputs = {name: keras.Input((1,), name=name) for name in ("age", "price")}
+    model = UserOnce(
+        keras.Model(inputs, keras.layers.Add()(inputs.values())), ["price"]
+    )
+    one, row = tf.ones([1, 1]), tf.constant([0])
+    out = model({"age": one, "name": one}, {"price": one, "size": one}, row)
+    assert out.numpy().tolist() == [[2]]
+    with pytest.raises(ConfigError, match="of items must include price. Rec.*: size"):
+        model({"age": one, "price": one}, {"size": one}, row)
+    with pytest.raises(ConfigError, match="of users must include age. Received: none"):
+        model({}, {"age": one, "price": one}, row)
+
+
+@pytest.mark.parametrize(("names", "found"), [(["size"], "size"), ([], "none")])
+def test_item_inputs_that_the_model_lacks(names: list[str], found: str) -> None:
+    inputs = {name: keras.Input((1,), name=name) for name in ("age", "price")}
+    model = keras.Model(inputs, keras.layers.Add()(inputs.values()))
+    with pytest.raises(
+        ConfigError, match=f"some of the model's inputs, age, price. Received: {found}"
+    ):
+        UserOnce(model, names)
+
+
 @pytest.mark.parametrize(
     "model",
     [

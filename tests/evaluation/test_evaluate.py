@@ -116,3 +116,32 @@ def test_a_users_own_model(split, rows, tmp_path):
     spec = FeatureSpec.of(split.store, history_length=3)
     values = score_method(model, spec, rows, tmp_path / "values.npz")
     assert np.isfinite(values["logits"]).all()
+
+
+def test_full_ranking_with_columns(column_split, tmp_path):
+    """Each test row has the context of its own target, known or not."""
+    from keras_sllmr.backbones.features import FeatureSpec
+    from keras_sllmr.backbones.registry import build_backbone
+    from keras_sllmr.training.feature_tables import FeatureTables
+
+    spec = FeatureSpec.of(column_split.store, history_length=4)
+    model = build_backbone(
+        "dcnv2", spec, embedding_dim=4, dnn_hidden_units=[5], embedding_stddev=1.0
+    )
+    rows = TestRows(column_split, EvaluationSettings(tail_share=0.5))
+    values = score_method(model, spec, rows, tmp_path / "values.npz")
+    tables, store = FeatureTables(column_split, spec), column_split.store
+    for row in (0, 3, 7):
+        user, position = rows.targets.users[row], rows.targets.positions[row]
+        items = np.setdiff1d(np.arange(1, store.n_items + 1), store.events.row(user))
+        asked = np.append(items, rows.targets.items[row])
+        features = tables.features(
+            np.full(len(asked), user), np.full(len(asked), position), asked
+        )
+        event = store.events.offsets[user] + position
+        assert (
+            (features["device"] == store.columns["device"].values[event]).numpy().all()
+        )
+        *others, positive = model(features, training=False).numpy()[:, 0]
+        assert values["above"][row] == np.sum(np.array(others) > positive)
+        assert values["logits"][row] == pytest.approx(positive, rel=1e-5)

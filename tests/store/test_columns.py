@@ -18,7 +18,9 @@ from keras_sllmr.store.ragged import Ragged
 from keras_sllmr.store.schema import VIEWS
 
 
-@pytest.mark.parametrize("name", ["", "1st", "unit price", "a-b", "é", "_a", "a\n", 3])
+@pytest.mark.parametrize(
+    "name", ["", "1st", "unit price", "a-b", "é", "_a", "a\n", 3, "class", "self"]
+)
 def test_names_are_plain(name):
     with pytest.raises(ConfigError, match="column's name must be .*Rename the column"):
         ColumnSpec(name, "user", "numeric")
@@ -118,3 +120,12 @@ def test_unknown_categories():
     assert one.unknown.tolist() == [True, False, True, False]
     assert many.unknown.tolist() == [True, False, True]
     assert one.n_categories == many.n_categories == 2
+
+
+def test_cells_as_the_source_had_them():
+    words = np.array(["", "a", "b"], dtype=object)
+    one = Column("x", "user", "categorical", np.array([0, 2], np.int32), words)
+    many = Column("y", "user", "multi", Ragged.from_rows([[], [2, 1]]), words)
+    number = Column("z", "user", "numeric", np.array([np.nan, 1.5], np.float32))
+    assert [one.cell(0), many.cell(0)] == ["", []] and np.isnan(number.cell(0))
+    assert [one.cell(1), many.cell(1), number.cell(1)] == ["b", ["b", "a"], 1.5]

@@ -9,7 +9,7 @@ from keras_sllmr.compat import keras, tf
 from keras_sllmr.layers.gate import Gate
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.training.batch import GUIDANCE
-from keras_sllmr.training.dataset import BatchSettings, TrainingData, block_features
+from keras_sllmr.training.dataset import BatchSettings, TrainingData
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.selective_model import SelectiveModel
 
@@ -30,14 +30,16 @@ def mean_alpha(
             scores=scores_of(teacher),
             settings=BatchSettings(rows=32, guidance_users=8, probe_users=16),
         )
-        model = SelectiveModel(make_backbone(), gate=Gate(objective=objective))
+        model = SelectiveModel(
+            make_backbone(), item_inputs=("item",), gate=Gate(objective=objective)
+        )
         model.compile(
             keras.optimizers.Adam(0.05),
             keras.losses.BinaryCrossentropy(from_logits=True),
             steps_per_execution=20,
         )
         blocks, _ = data.blocks[GUIDANCE]
-        block = block_features(blocks, tables, tf.range(len(blocks)))
+        block = data.block_features(blocks, tf.range(len(blocks)))
 
         def mean() -> float:
             alpha, gaps = model.pair_weights(block)

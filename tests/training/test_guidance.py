@@ -5,19 +5,7 @@ import numpy as np
 import pytest
 
 from keras_sllmr.errors import DataError
-from keras_sllmr.store.ragged import Ragged
-from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.training.guidance import GuidanceBlocks
-
-
-@pytest.fixture
-def split() -> LeaveOneOut:
-    """User 1 has two training events, user 2 four; items 6 to 10 have none."""
-    histories = [[1, 2, 3, 4], [1, 2, 3, 5, 6, 7]]
-    store: Any = SimpleNamespace(
-        events=Ragged.from_rows([[], *histories]), n_users=2, n_items=10
-    )
-    return LeaveOneOut(store)
 
 
 def _table(rows: list[tuple[int, int, float, int, int]]) -> Any:
@@ -43,8 +31,8 @@ ROWS = [
 ]
 
 
-def test_a_row_a_user_padded_to_the_widest(split: LeaveOneOut) -> None:
-    blocks = GuidanceBlocks.of(_table(ROWS), split)
+def test_a_row_a_user_padded_to_the_widest() -> None:
+    blocks = GuidanceBlocks.of(_table(ROWS))
     assert len(blocks) == 2
     assert blocks.users.tolist() == [1, 2] and blocks.positions.tolist() == [2, 4]
     assert blocks.items.tolist() == [[5, 8, 0], [8, 9, 10]]
@@ -52,33 +40,24 @@ def test_a_row_a_user_padded_to_the_widest(split: LeaveOneOut) -> None:
     assert blocks.labels.tolist() == [[-1] * 3] * 2
 
 
-def test_probes(split: LeaveOneOut) -> None:
-    blocks = GuidanceBlocks.of(_table(ROWS), split, probes=True)
+def test_probes() -> None:
+    blocks = GuidanceBlocks.of(_table(ROWS), probes=True)
     assert (blocks.users.tolist(), blocks.positions.tolist()) == ([1], [1])
     assert blocks.items.tolist() == [[2, 9]]
     assert blocks.labels.tolist() == [[1, 0]]
 
 
-def test_signals(split: LeaveOneOut) -> None:
-    blocks = GuidanceBlocks.of(_table(ROWS), split, cold_max=2, tail_share=0.4)
-    assert blocks.signals["cold"].tolist() == [[1] * 3, [0] * 3]
-    # The tail of four: 4 and 6 to 8, which nobody trained on and come first.
-    assert blocks.signals["tail"].tolist() == [[0, 1, 0], [1, 0, 0]]
-    most = np.log(5)  # the longest training history has four events
-    expected = np.repeat([[np.log(3) / most], [1.0]], 3, axis=1)
-    np.testing.assert_allclose(blocks.signals["log_history"], expected, rtol=1e-6)
-    # Items 1 and 2 have two training events, 3 and 5 one; 8 to 10 and padding none.
-    expected = [[np.log(2) / np.log(3), 0, 0], [0, 0, 0]]
-    np.testing.assert_allclose(blocks.signals["log_popularity"], expected, rtol=1e-6)
-    probes = GuidanceBlocks.of(_table(ROWS), split, probes=True)
-    assert probes.signals["log_popularity"].tolist() == [[1, 0]]
-    for values in blocks.signals.values():
-        assert values.dtype == np.float32 and values.shape == blocks.items.shape
+def test_some_of_the_rows() -> None:
+    blocks = GuidanceBlocks.of(_table(ROWS))
+    turned = blocks.take(np.array([1, 0]))
+    assert turned.users.tolist() == [2, 1] and turned.positions.tolist() == [4, 2]
+    assert turned.items.tolist() == [[8, 9, 10], [5, 8, 0]]
+    assert len(blocks.take(np.array([], int))) == 0
 
 
-def test_pairs_leaves_ties_and_padding_out(split: LeaveOneOut) -> None:
+def test_pairs_leaves_ties_and_padding_out() -> None:
     # User 1 has one pair; of user 2's three, 9 and 10 tie.
-    assert GuidanceBlocks.of(_table(ROWS), split).pairs == 3
+    assert GuidanceBlocks.of(_table(ROWS)).pairs == 3
 
 
 @pytest.mark.parametrize(
@@ -92,13 +71,13 @@ def test_pairs_leaves_ties_and_padding_out(split: LeaveOneOut) -> None:
     ids=["empty", "one-each", "tie", "zero-and-padding"],
 )
 def test_no_pair_is_an_error_that_says_why(
-    split: LeaveOneOut, rows: list[tuple[int, int, float, int, int]], found: str
+    rows: list[tuple[int, int, float, int, int]], found: str
 ) -> None:
     with pytest.raises(DataError, match=f"scored differently. Received: {found}"):
-        GuidanceBlocks.of(_table(rows), split)
+        GuidanceBlocks.of(_table(rows))
 
 
-def test_no_probe_is_an_error_that_says_why(split: LeaveOneOut) -> None:
+def test_no_probe_is_an_error_that_says_why() -> None:
     candidates = [row for row in ROWS if row[4] == -1]
     with pytest.raises(DataError, match="0 probe scores of 0 users"):
-        GuidanceBlocks.of(_table(candidates), split, probes=True)
+        GuidanceBlocks.of(_table(candidates), probes=True)

@@ -87,15 +87,32 @@ def test_rows_outside_the_batch_keep_value_and_moments() -> None:
     np.testing.assert_array_equal(after[0][2], _table()[2])
 
 
-def test_dense_gradients_equal_adam() -> None:
-    tables = []
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+@pytest.mark.parametrize(
+    "more", [{}, {"weight_decay": 0.1}, {"clipnorm": 0.5}], ids=str
+)
+def test_dense_gradients_equal_adam(graph: bool, more: dict[str, float]) -> None:
+    """The kernel's values and moments, of a table and of a single number."""
+    schedule = keras.optimizers.schedules.InverseTimeDecay(RATE, 1, 0.5)
+    states = []
     for make in (LazyAdam, keras.optimizers.Adam):
-        variable, optimizer = tf.Variable(_table()), make(**OPTIONS, jit_compile=False)
+        variables = [tf.Variable(_table()), tf.Variable(0.5)]
+        options = {**OPTIONS, "learning_rate": schedule, **more}
+        optimizer = make(**options, jit_compile=False)
+        optimizer.build(variables)
+
+        def step(
+            table: Any, number: Any, optimizer: Any = optimizer, of: Any = variables
+        ) -> None:
+            optimizer.apply_gradients([(table, of[0]), (number, of[1])])
+
+        run = tf.function(step) if graph else step
         for seed in range(5):
-            gradient = tf.constant(_gradient([0] * 6, seed))
-            optimizer.apply_gradients([(gradient, variable)])
-        tables.append(variable.numpy())
-    np.testing.assert_allclose(*tables, rtol=1e-5)
+            run(tf.constant(_gradient([0] * 6, seed)), tf.constant(seed - 1.5))
+        states.append([v.numpy() for v in (*variables, *optimizer.variables)])
+    for ours, theirs in zip(*states, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+    assert len(states[0]) == 7 and states[0][2] == 5  # values, iterations, moments
 
 
 def test_a_full_batch_of_rows_equals_adam() -> None:

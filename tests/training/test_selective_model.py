@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -8,19 +8,23 @@ import pytest
 from keras_sllmr.backbones.deepfm import deepfm
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
-from keras_sllmr.layers.gate import Gate
+from keras_sllmr.layers.gate import SIGNALS, Gate
 from keras_sllmr.losses.agreement import agreement_loss
+from keras_sllmr.losses.bpr import BPR
+from keras_sllmr.losses.info_nce import InfoNCE
 from keras_sllmr.losses.pairs import score_gaps
 from keras_sllmr.losses.pairwise_hinge import PairwiseHinge
 from keras_sllmr.store.score_table import ScoreTable
-from keras_sllmr.training.batch import GUIDANCE, LABELLED, PROBES
+from keras_sllmr.training.batch import GUIDANCE, LABELLED, PROBES, block_rows
 from keras_sllmr.training.dataset import BatchSettings, TrainingData
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.lazy_adam import LazyAdam
 from keras_sllmr.training.selective_model import SelectiveModel
-from keras_sllmr.training.uncertainty import entropy
+from keras_sllmr.training.uncertainty import Confidence, entropy
 
 MakeBackbone = Callable[..., Any]
+
+ITEM = ("item",)
 
 
 def _loss() -> Any:
@@ -37,27 +41,36 @@ def _model(backbone: Any, optimizer: Any = None, **options: Any) -> SelectiveMod
         for name in ("metrics", "run_eagerly", "steps_per_execution", "jit_compile")
         if name in options
     }
-    model = SelectiveModel(backbone, **{"weight": 0.5, **options})
-    model.compile(optimizer or LazyAdam(0.02), _loss(), **compiled)
+    loss = options.pop("loss", None) or _loss()
+    model = SelectiveModel(backbone, **{"weight": 0.5, "item_inputs": ITEM, **options})
+    model.compile(optimizer or LazyAdam(0.02), loss, **compiled)
     return model
 
 
 @pytest.fixture(scope="module")
 def batches(world: Any, scores_of: Callable[[str], ScoreTable]) -> Any:
-    """Six guided batches, whatever is asked of them the same."""
+    """Six guided batches of eight positives, whatever is asked of them the same.
+
+    Their labelled items have scores too, as far as the table has them.
+    """
     data = TrainingData(
         world.split,
         FeatureTables(world.split, world.spec, names=["item", "history"]),
         scores=scores_of("right"),
         settings=BatchSettings(rows=16, guidance_users=5, probe_users=4),
+        labelled_scores=True,
     )
     return data.dataset().take(6).cache()
 
 
+def _rows(x: Any, y: Any) -> tuple[Any, Any]:
+    return block_rows(x[LABELLED]), tf.reshape(y, [-1, 1])
+
+
 @pytest.fixture(scope="module")
 def plain(batches: Any) -> Any:
-    """The labelled rows of the same batches."""
-    return batches.map(lambda x, y: (x[LABELLED], y)).cache()
+    """The labelled rows of the same batches, without blocks."""
+    return batches.map(_rows).cache()
 
 
 def _step(model: Any, batches: Any) -> dict[str, float]:
@@ -78,46 +91,189 @@ def _assert_equal(one: list[Any], other: list[Any], **tolerance: float) -> None:
 # What one step computes
 
 
-def test_the_parts_of_the_loss(make_backbone: MakeBackbone, batches: Any) -> None:
-    backbone = make_backbone()
-    # Far from zero, so that uncertainty is not 1 everywhere.
+class _Pass(NamedTuple):
+    """What the model makes of a block, row by row."""
+
+    logits: Any
+    z: Any
+    gaps: Any
+
+
+def _pass(backbone: Any, block: dict[str, Any]) -> _Pass:
+    users, width = block["score"].shape
+    rows = {
+        "item": tf.reshape(block["item"]["item"], [-1]),
+        "history": tf.repeat(block["user"]["history"], width, axis=0),
+    }
+    logits = tf.reshape(backbone(rows), [users, width])
+    signals = block["signals"]
+    z = tf.stack([signals["cold"], signals["tail"], entropy(logits)], -1)
+    return _Pass(logits, z, score_gaps(block["score"], block["valid"]))
+
+
+def _pronounced(backbone: Any) -> Any:
+    """Far from zero, so that uncertainty is not 1 everywhere."""
     backbone.set_weights([20 * weight for weight in backbone.get_weights()])
-    model = _model(backbone, regularizer=PairwiseHinge(0.8), run_eagerly=True)
+    return backbone
+
+
+@pytest.mark.parametrize("labelled_pairs", [False, True])
+def test_the_parts_of_the_loss(
+    make_backbone: MakeBackbone, batches: Any, labelled_pairs: bool
+) -> None:
+    """With `labelled_pairs` those of labelled items and probes join the mean."""
+    backbone = _pronounced(make_backbone())
+    hinge = PairwiseHinge(0.8)
+    model = _model(
+        backbone, regularizer=hinge, labelled_pairs=labelled_pairs, run_eagerly=True
+    )
     model.gate.set_weights([np.array([0.5, -0.3, 1.0], np.float32), np.float32(1.0)])
     x, y = next(iter(batches))
-
-    def block(name: str) -> tuple[Any, Any, Any]:
-        users, width = x[name]["score"].shape
-        flat = {
-            key: tf.reshape(x[name]["features"][key], [users * width, *shape])
-            for key, shape in (("item", []), ("history", [4]))
-        }
-        logits = tf.reshape(backbone(flat), [users, width])
-        signals = x[name]["signals"]
-        z = tf.stack([signals["cold"], signals["tail"], entropy(logits)], -1)
-        return logits, z, score_gaps(x[name]["score"], x[name]["valid"])
-
-    logits, z, gaps = block(GUIDANCE)
-    pair = PairwiseHinge(0.8)(logits, gaps, model.gate(z, gaps))
-    _, z, probe_gaps = block(PROBES)
-    gate = agreement_loss(
-        model.gate.evidence(z, probe_gaps), probe_gaps, x[PROBES]["label"]
-    )
-    base = _loss()(y, backbone(x[LABELLED]))
+    passes = {name: _pass(backbone, block) for name, block in x.items()}
+    total, pairs = 0.0, 0
+    for name in [LABELLED, GUIDANCE, PROBES] if labelled_pairs else [GUIDANCE]:
+        logits, z, gaps = passes[name]
+        count = int(tf.math.count_nonzero(gaps))
+        assert count
+        total += count * float(hinge(logits, gaps, model.gate(z, gaps)))
+        pairs += count
+    _, z, gaps = passes[PROBES]
+    gate = agreement_loss(model.gate.evidence(z, gaps), gaps, x[PROBES]["label"])
+    base = _loss()(y, passes[LABELLED].logits)
     logs = _step(model, batches)
     assert logs["base_loss"] == pytest.approx(float(base), rel=1e-5)
-    assert logs["pair_loss"] == pytest.approx(float(pair), rel=1e-5)
+    assert logs["pair_loss"] == pytest.approx(total / pairs, rel=1e-5)
     assert logs["gate_loss"] == pytest.approx(float(gate), rel=1e-5)
-    assert logs["pairs"] == int(tf.math.count_nonzero(gaps))
-    assert logs["loss"] == pytest.approx(float(base + 0.5 * pair + gate), rel=1e-5)
+    assert logs["pairs"] == pairs
+    whole = float(base + gate) + 0.5 * total / pairs
+    assert logs["loss"] == pytest.approx(whole, rel=1e-5)
+
+
+def test_what_the_labelled_pairs_add(make_backbone: MakeBackbone) -> None:
+    """By hand: the gate is 1, the margin is 1 and all logits are 0, so a pair costs 1."""
+    backbone = make_backbone()
+    backbone.set_weights([0 * weight for weight in backbone.get_weights()])
+
+    def block(scores: list[float], valid: list[bool], label: list[int]) -> Any:
+        row = {"score": [scores], "valid": [valid], "label": [label]}
+        zeros = tf.zeros([1, len(scores)])
+        return {
+            "user": {"history": tf.constant([[1, 2, 3, 4]])},
+            "item": {"item": tf.constant([[*range(5, 5 + len(scores))]])},
+            **{name: tf.constant(value) for name, value in row.items()},
+            "signals": {name: zeros for name in SIGNALS},
+        }
+
+    x = {
+        # One pair; the second negative has no score.
+        LABELLED: block([0.75, 0.5, 0.0], [True, True, False], [1, 0, 0]),
+        # Three pairs, and one of the four is a tie.
+        GUIDANCE: block([0.75, 0.5, 0.25, 0.25], [True] * 3 + [False], [-1] * 4),
+        # Two pairs of the positive and its negatives.
+        PROBES: block([0.75, 0.5, 0.5], [True] * 3, [1, 0, 0]),
+    }
+    y = tf.constant([[1.0, 0.0, 0.0]])
+    batch = tf.data.Dataset.from_tensors((x, y))
+    for labelled_pairs, pairs in ((False, 3), (True, 6)):
+        model = _model(
+            backbone,
+            keras.optimizers.SGD(0.0),
+            gate=Gate(objective="fixed"),
+            regularizer=PairwiseHinge(1.0),
+            labelled_pairs=labelled_pairs,
+            run_eagerly=True,
+        )
+        logs = _step(model, batch)
+        assert (logs["pairs"], logs["pair_loss"]) == (pairs, 1)
+        assert logs["base_loss"] == pytest.approx(np.log(2))
+
+
+def _plainly(x: dict[str, Any], y: Any) -> tuple[dict[str, Any], Any]:
+    rows, labels = _rows(x, y)
+    return {**x, LABELLED: rows}, labels
+
+
+def test_labelled_rows_beside_guidance(
+    make_backbone: MakeBackbone, batches: Any
+) -> None:
+    """A user's own rows of data need no groups; the losses are those of the groups."""
+    losses, weights = [], []
+    for dataset in (batches, batches.map(_plainly)):
+        backbone = _pronounced(make_backbone())
+        model = _model(backbone, keras.optimizers.SGD(0.1), run_eagerly=True)
+        losses.append(_step(model, dataset))
+        weights.append(_weights(backbone))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    _assert_equal(*weights, rtol=1e-4, atol=1e-6)
+    x, y = next(iter(batches.map(_plainly)))
+    assert model(x).shape == y.shape == (16, 1)
+    np.testing.assert_allclose(model(x), backbone(x[LABELLED]), rtol=1e-5)
+
+
+def test_all_features_are_an_items_by_default(
+    make_backbone: MakeBackbone, batches: Any
+) -> None:
+    """Blocks without a user's side, for a backbone that nothing is known of."""
+
+    def materialised(x: dict[str, Any], y: Any) -> tuple[dict[str, Any], Any]:
+        blocks = {}
+        for name, block in x.items():
+            users, width = block["item"]["item"].shape
+            history = tf.repeat(block["user"]["history"][:, None], width, axis=1)
+            item = {"item": block["item"]["item"], "history": history}
+            blocks[name] = {**block, "user": {}, "item": item}
+        return blocks, y
+
+    losses = []
+    for options, dataset in (
+        ({}, batches),
+        ({"item_inputs": None}, batches.map(materialised)),
+    ):
+        model = _model(make_backbone(), run_eagerly=True, **options)
+        losses.append(_step(model, dataset))
+    assert model.item_inputs == ("item", "history")
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_unknown_item_inputs(make_backbone: MakeBackbone) -> None:
+    with pytest.raises(ConfigError, match="inputs, item, history. Received: price"):
+        SelectiveModel(make_backbone(), item_inputs=["item", "price"])
+
+
+def test_sides_that_are_not_as_said(make_backbone: MakeBackbone, batches: Any) -> None:
+    model = _model(make_backbone(), item_inputs=None, run_eagerly=True)
+    with pytest.raises(
+        ConfigError, match="of items must include history, item.*: item"
+    ):
+        model.fit(batches, verbose=0)
 
 
 def test_pair_weights(make_backbone: MakeBackbone, batches: Any) -> None:
-    model = SelectiveModel(make_backbone(), gate=Gate(("cold",)))
+    model = SelectiveModel(make_backbone(), item_inputs=ITEM, gate=Gate(("cold",)))
     block = next(iter(batches))[0][GUIDANCE]
     alpha, gaps = model.pair_weights(block)
     np.testing.assert_array_equal(gaps, score_gaps(block["score"], block["valid"]))
     np.testing.assert_allclose(alpha, np.tanh(1.5 * gaps), rtol=1e-5)
+
+
+def test_pair_weights_of_a_model(make_backbone: MakeBackbone, batches: Any) -> None:
+    """Uncertainty and the pairs' margins are of the backbone as it is."""
+    gate = Gate(pair_signals=("margin", "popularity_gap"), name="gate")
+    model = SelectiveModel(_pronounced(make_backbone()), item_inputs=ITEM, gate=gate)
+    weights = [[0.5, -0.3, 1.0], 1.0, [-2.0, 0.7]]
+    gate.set_weights([np.array(value, np.float32) for value in weights])
+    block = next(iter(batches))[0][PROBES]
+    logits, z, gaps = _pass(model.backbone, block)
+    popularity = block["signals"]["log_popularity"]
+    r = tf.stack(
+        [
+            tf.tanh((logits[:, :, None] - logits[:, None]) / 4),
+            popularity[:, :, None] - popularity[:, None],
+        ],
+        -1,
+    )
+    alpha, _ = model.pair_weights(block)
+    np.testing.assert_allclose(alpha, gate(z, gaps, r), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("objective", ["agreement", "joint", "fixed"])
@@ -168,7 +324,7 @@ def test_no_weight_leaves_the_backbone_to_the_labelled_rows(
             backbone, keras.optimizers.SGD(0.1), weight=0.0, run_eagerly=True
         )
         model.fit(dataset, verbose=0)
-    _assert_equal(*map(_weights, backbones))
+    _assert_equal(*map(_weights, backbones), rtol=1e-4, atol=1e-6)
 
 
 def test_features_of_any_name_and_shape() -> None:
@@ -178,15 +334,14 @@ def test_features_of_any_name_and_shape() -> None:
     }
     embedded = keras.layers.Flatten()(keras.layers.Embedding(5, 2)(features["item"]))
     joined = keras.layers.Concatenate()([features["x"], embedded])
-    model = _model(
-        keras.Model(features, keras.layers.Dense(1)(joined)), run_eagerly=True
-    )
+    options = {"item_inputs": None, "run_eagerly": True}
+    model = _model(keras.Model(features, keras.layers.Dense(1)(joined)), **options)
     x = {"x": np.ones((4, 2)), "item": np.ones((4, 1), int)}
     model.fit(x, np.ones(4), verbose=0)
     assert model.predict(x, verbose=0).shape == (4, 1)
     del features["item"]
     alone = _model(
-        keras.Model(features, keras.layers.Dense(1)(features["x"])), run_eagerly=True
+        keras.Model(features, keras.layers.Dense(1)(features["x"])), **options
     )
     alone.fit({"x": x["x"]}, np.ones(4), verbose=0)
 
@@ -229,7 +384,7 @@ def test_evaluate_is_the_backbones(make_backbone: MakeBackbone, plain: Any) -> N
 def test_guided_batches_are_evaluated_on_their_labelled_rows(
     make_backbone: MakeBackbone, batches: Any, plain: Any
 ) -> None:
-    model = _model(make_backbone(), run_eagerly=True)
+    model = _model(_pronounced(make_backbone()), run_eagerly=True)
     assert model.evaluate(batches, verbose=0) == pytest.approx(
         model.evaluate(plain, verbose=0), rel=1e-5
     )
@@ -242,7 +397,9 @@ def test_predict_sees_the_bare_backbone(
     features, guided = plain.map(lambda x, y: x), batches.map(lambda x, y: x)
     expected = np.concatenate([model.backbone(x) for x in features])
     np.testing.assert_allclose(model.predict(features, verbose=0), expected, rtol=1e-5)
-    np.testing.assert_allclose(model.predict(guided, verbose=0), expected, rtol=1e-5)
+    blocks = model.predict(guided, verbose=0)
+    assert blocks.shape == (6 * 8, 2)
+    np.testing.assert_allclose(blocks.ravel(), expected[:, 0], rtol=1e-5)
 
 
 def test_metrics_come_once(make_backbone: MakeBackbone, batches: Any) -> None:
@@ -262,6 +419,51 @@ def test_sample_weights_reach_the_base_loss(
     expected = float(_loss()(y[3:4], logits[3:4]))
     logs = model.train_on_batch(x, y, sample_weight=only, return_dict=True)
     assert logs["base_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_sample_weights_of_groups(make_backbone: MakeBackbone, batches: Any) -> None:
+    model = _model(_pronounced(make_backbone()), weight=0.0, run_eagerly=True)
+    x, y = next(iter(batches))
+    logits = _pass(model.backbone, x[LABELLED]).logits
+    only = np.eye(8)[3] * 8
+    expected = float(_loss()(y[3:4], logits[3:4]))
+    logs = _step(model, tf.data.Dataset.from_tensors((x, y, only)))
+    assert logs["base_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [BPR, InfoNCE])
+def test_ranking_losses_through_fit(
+    world: Any,
+    scores_of: Callable[[str], ScoreTable],
+    make_backbone: MakeBackbone,
+    loss: type,
+) -> None:
+    data = TrainingData(
+        world.split,
+        FeatureTables(world.split, world.spec, names=["item", "history"]),
+        scores=scores_of("right"),
+        settings=BatchSettings(rows=32, negatives=3, guidance_users=5, probe_users=4),
+    )
+    model = _model(_pronounced(make_backbone()), loss=loss(), metrics=[_auc()])
+    x, y = next(iter(data.dataset()))
+    logits = model(x).numpy()
+    assert logits.shape == y.shape == (8, 4)
+    leads = logits[:, 1:] - logits[:, :1]
+    by_hand = {
+        BPR: np.log1p(np.exp(leads)).mean(),
+        InfoNCE: np.log1p(np.exp(leads).sum(1)).mean(),
+    }
+    evaluated = model.evaluate(tf.data.Dataset.from_tensors((x, y)), verbose=0)
+    assert evaluated[0] == pytest.approx(by_hand[loss], rel=1e-4)
+    history = model.fit(data.dataset(), steps_per_epoch=10, epochs=4, verbose=0).history
+    assert history["base_loss"][-1] < history["base_loss"][0]
+    assert history["auc"][-1] > history["auc"][0]
+
+
+def test_ranking_losses_need_groups(make_backbone: MakeBackbone, plain: Any) -> None:
+    model = _model(make_backbone(), loss=BPR(), run_eagerly=True)
+    with pytest.raises(ConfigError, match=r"groups.*y_true \[16, 1\]"):
+        model.fit(plain, verbose=0)
 
 
 def _sgd_history(backbone: Any, batches: Any, **options: Any) -> Any:
@@ -302,10 +504,11 @@ def test_mixed_precision(make_backbone: MakeBackbone, batches: Any) -> None:
     try:
         model = _model(make_backbone(), run_eagerly=True)
         logs = model.fit(batches, verbose=0).history
-        model.pair_weights(next(iter(batches))[0][GUIDANCE])
+        alpha, _ = model.pair_weights(next(iter(batches))[0][GUIDANCE])
     finally:
         keras.mixed_precision.set_global_policy(policy)
     assert np.isfinite([values[0] for values in logs.values()]).all()
+    assert alpha.dtype == tf.float32 and np.isfinite(alpha).all()
 
 
 # Saving
@@ -317,6 +520,8 @@ def trained(make_backbone: MakeBackbone, batches: Any) -> SelectiveModel:
     model = _model(
         make_backbone(),
         gate=Gate(("tail", "uncertainty"), initial_slope=2.0, name="gate"),
+        uncertainty=Confidence(),
+        labelled_pairs=True,
         regularizer=PairwiseHinge(0.7),
         run_eagerly=True,
     )
@@ -340,6 +545,8 @@ def test_a_saved_model_is_whole_and_trains_on(
     assert isinstance(loaded, SelectiveModel)
     assert loaded.gate.get_config() == trained.gate.get_config()
     assert (loaded.regularizer.margin, loaded.weight) == (0.7, 0.5)
+    assert isinstance(loaded.uncertainty, Confidence) and loaded.labelled_pairs
+    assert tuple(loaded.item_inputs) == ITEM
     assert isinstance(loaded.optimizer, LazyAdam)
     x, _ = next(iter(plain))
     np.testing.assert_array_equal(trained(x), loaded(x))
@@ -370,6 +577,8 @@ def test_a_checkpoint_holds_gate_and_optimizer(
     twin = _model(
         make_backbone(seed=5),
         gate=gate,
+        uncertainty=Confidence(),
+        labelled_pairs=True,
         regularizer=PairwiseHinge(0.7),
         run_eagerly=True,
     )
@@ -435,7 +644,8 @@ def test_wrong_weight(make_backbone: MakeBackbone, weight: float) -> None:
 def test_a_signal_that_the_batch_does_not_have(
     make_backbone: MakeBackbone, batches: Any
 ) -> None:
-    model = SelectiveModel(make_backbone(), gate=Gate(("cold", "price")))
+    gate = Gate(("cold", "price"))
+    model = SelectiveModel(make_backbone(), item_inputs=ITEM, gate=gate)
     with pytest.raises(
         ConfigError,
         match="among cold, log_history, log_popularity, tail, uncerta.*: price",

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from keras_sllmr.losses.pairs import score_gaps
 from keras_sllmr.training.signals import (
     ITEM_SIGNALS,
     PAIR_SIGNALS,
+    SignalTables,
     item_signals,
     pair_signals,
     split_signals,
@@ -113,3 +115,42 @@ def test_a_block_without_popularity(block: dict[str, Any]) -> None:
     del block["signals"]["log_popularity"]
     with pytest.raises(ConfigError, match="among margin, score_gap. Received: popul"):
         pair_signals(("popularity_gap",), block, LOGITS, _gaps(block))
+
+
+# What the store alone decides
+
+
+@pytest.fixture
+def tables(split_of: Any) -> Callable[..., SignalTables]:
+    """User 1 has two training events, user 2 four; items 6 to 10 have none."""
+
+    def make(**options: Any) -> SignalTables:
+        split = split_of([[1, 2, 3, 4], [1, 2, 3, 5, 6, 7]], 10)
+        return SignalTables(split, **options)
+
+    return make
+
+
+def test_tables(tables: Callable[..., SignalTables]) -> None:
+    items = tf.constant([[5, 8, 0], [8, 9, 2]])
+    signals = tables(cold_max=2, tail_share=0.4).of(tf.constant([1, 2]), items)
+    assert signals["cold"].numpy().tolist() == [[1] * 3, [0] * 3]
+    # The tail of four: 4 and 6 to 8, which nobody trained on and come first.
+    assert signals["tail"].numpy().tolist() == [[0, 1, 0], [1, 0, 0]]
+    most = np.log(5)  # the longest training history has four events
+    expected = np.repeat([[np.log(3) / most], [1.0]], 3, axis=1)
+    np.testing.assert_allclose(signals["log_history"], expected, rtol=1e-6)
+    # Items 1 and 2 have two training events, 3 and 5 one; 8 to 10 and padding none.
+    expected = [[np.log(2) / np.log(3), 0, 0], [0, 0, 1]]
+    np.testing.assert_allclose(signals["log_popularity"], expected, rtol=1e-6)
+    assert set(signals) == set(ITEM_SIGNALS) - {"uncertainty"}
+    for values in signals.values():
+        assert values.dtype == tf.float32 and values.shape == items.shape
+
+
+def test_who_is_cold(tables: Callable[..., SignalTables]) -> None:
+    for most, cold in ((1, [0, 0]), (2, [1, 0]), (4, [1, 1])):
+        signals = tables(cold_max=most).of(
+            tf.constant([1, 2]), tf.ones([2, 1], tf.int32)
+        )
+        assert signals["cold"].numpy().ravel().tolist() == cold

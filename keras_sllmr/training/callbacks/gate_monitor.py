@@ -123,13 +123,12 @@ class GateMonitor(keras.callbacks.Callback):
 
     def _beliefs(self, block: dict[str, Any]) -> tuple[Any, Any]:
         """Chances of the pairs whose right order is known, and whether it is the LLM's."""
-        alpha, gaps = self.model.pair_weights(block)
+        chance, gaps = self.model.pair_beliefs(block)
         label = block["label"]
         first, second = label[:, :, None], label[:, None, :]
         right = (first == 1) & (second == 0)
         wrong = (first == 0) & (second == 1)
         known = (right | wrong) & (gaps > 0)
-        chance = self.model.gate.belief(alpha)
         return tf.boolean_mask(chance, known), tf.boolean_mask(right, known)
 
     def _weights(self) -> dict[str, float]:
@@ -139,6 +138,10 @@ class GateMonitor(keras.callbacks.Callback):
             pairs = zip(gate.pair_signals, gate.pair_weight.numpy(), strict=True)
             named.update(pairs)
         named["bias"] = gate.bias.numpy()
+        if gate.prior:
+            of_prior = zip(gate.signals, gate.prior_weight.numpy(), strict=True)
+            named |= {f"prior_{name}": value for name, value in of_prior}
+            named["prior_bias"] = gate.prior_bias.numpy()
         return {f"gate_{name}": float(value) for name, value in named.items()}
 
 

@@ -8,7 +8,10 @@ from keras_sllmr.compat import keras, tf
 
 
 class SampledAUC(keras.callbacks.Callback):
-    """Adds `val_auc_sampled` to each epoch's logs.
+    """Adds `val_auc_sampled` and `val_log_likelihood` to each epoch's logs.
+
+    The latter is the mean log-likelihood of the rows' labels, as high as logits are right
+    as chances and not in their order alone.
 
     Args:
         positives: dataset of feature batches, the rows' positives.
@@ -29,9 +32,10 @@ class SampledAUC(keras.callbacks.Callback):
         scores = np.concatenate(parts)
         finite = np.isfinite(scores).all()
         if logs is not None:
-            logs["val_auc_sampled"] = (
-                float(roc_auc_score(labels, scores)) if finite else np.nan
-            )
+            auc = float(roc_auc_score(labels, scores)) if finite else np.nan
+            signed = np.where(labels == 1, -scores, scores).astype(np.float64)
+            logs["val_auc_sampled"] = auc
+            logs["val_log_likelihood"] = -float(np.logaddexp(0, signed).mean())
 
     def _scores(self, dataset: Any) -> np.ndarray:
         return np.concatenate([self._predict(batch).numpy()[:, 0] for batch in dataset])
