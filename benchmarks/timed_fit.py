@@ -11,6 +11,7 @@ from keras_sllmr.compat import keras, tf
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
+from keras_sllmr.training.batch import GUIDANCE
 from keras_sllmr.training.dataset import BatchSettings, TrainingData
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.settings import BackboneSettings, TrainSettings
@@ -115,7 +116,11 @@ def fit_ours(split: LeaveOneOut, options: dict[str, Any], windows: Any) -> None:
         settings=settings.batch,
         seed=settings.seed,
     )
-    dataset = data.dataset()
+    if selective:
+        # What a reference says does not change the work; the gate is fitted before.
+        data.refer_to(build_model("none", spec, settings).block_logits)
+        model.gate.trainable = False
+    dataset = data.dataset(blocks=[GUIDANCE])
     _, labels = dataset.element_spec
     model.fit(
         dataset,

@@ -7,6 +7,7 @@ from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.backbones.ranker import ranker
 from keras_sllmr.compat import deepctr_layers
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.layers.one_precision import CrossNetMix
 
 
 def dcnv2(
@@ -57,7 +58,7 @@ def dcnv2(
     else:
         cross = crossed(
             cross_num,
-            deepctr_layers.CrossNetMix,
+            CrossNetMix,
             low_rank=low_rank,
             num_experts=experts,
         )

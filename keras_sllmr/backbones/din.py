@@ -5,8 +5,8 @@ from typing import Any
 
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.backbones.ranker import ranker
-from keras_sllmr.compat import deepctr_layers
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.layers.one_precision import AttentionPooling
 from keras_sllmr.layers.padding_mask import PaddingMask
 
 
@@ -60,7 +60,7 @@ def din(
 
     def attend(target: Any, history: Any, ids: Any) -> Any:
         filled = PaddingMask(name="history_embedding_masked")([history, ids])
-        return deepctr_layers.AttentionSequencePoolingLayer(
+        return AttentionPooling(
             units,
             att_activation,
             weight_normalization=att_weight_normalization,

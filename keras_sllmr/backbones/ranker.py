@@ -7,7 +7,8 @@ import numpy as np
 
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.backbones.fields import PoolHistory, assemble
-from keras_sllmr.compat import deepctr_layers, keras
+from keras_sllmr.compat import keras
+from keras_sllmr.layers.one_precision import DNN
 
 
 def ranker(
@@ -68,7 +69,7 @@ def ranker(
     logits = list(fields.first_order)
     if interaction is not None:
         logits.append(interaction(fields.embeddings))
-    hidden = deepctr_layers.DNN(
+    hidden = DNN(
         list(dnn_hidden_units),
         activation=dnn_activation,
         dropout_rate=dnn_dropout,

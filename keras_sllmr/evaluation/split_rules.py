@@ -31,6 +31,7 @@ from keras_sllmr.evaluation.grid_terms import (
     Value,
     summed,
 )
+from keras_sllmr.layers.one_precision import DNN
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _dense(call: SplitCall) -> Value | None:
     return Term("pair", total.shape, (total.rows,), lambda _, x: layer.activation(x))
 
 
-@split_rule(deepctr_layers.DNN)
+@split_rule(deepctr_layers.DNN, DNN)
 def _dnn(call: SplitCall) -> Value | None:
     layer = call.layer
     if not layer.hidden_units:

@@ -3,10 +3,11 @@
 from typing import Any
 
 from keras_sllmr.compat import deepctr_layers, keras
+from keras_sllmr.layers.one_precision import OnePrecision
 
 
 @keras.utils.register_keras_serializable("keras_sllmr")
-class CIN(deepctr_layers.CIN):
+class CIN(OnePrecision, deepctr_layers.CIN):
     """DeepCTR's layer, with its regularisation in the configuration.
 
     DeepCTR leaves `l2_reg` out, so that a loaded model would be regularised by 1e-5

@@ -1,14 +1,15 @@
 """`tf.data` pipelines: one epoch's plan of row indices, features gathered a batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from keras_sllmr.compat import tf
-from keras_sllmr.errors import ConfigError
+from keras_sllmr.errors import ConfigError, DataError
 from keras_sllmr.settings import Settings
 from keras_sllmr.store.draws import negatives, permutation
 from keras_sllmr.store.score_table import ScoreTable
@@ -20,6 +21,8 @@ from keras_sllmr.training.signals import SignalTables
 
 _NEGATIVE, _ORDER, _BLOCKS, _GATE_PROBES = 301, 302, 303, 304
 _USERS_AT_ONCE = 64
+#: half of them supervise and judge the gate.
+_FEWEST_PROBES = 4
 
 
 class BatchSettings(Settings):
@@ -74,7 +77,7 @@ class TrainingData:
 
     Raises:
         ConfigError: when a batch has no room for a positive and its negatives.
-        DataError: when the score table has no pair to learn from.
+        DataError: when the score table has no pair to learn from, or too few probes.
     """
 
     def __init__(
@@ -98,15 +101,21 @@ class TrainingData:
                 "`rows` must hold a positive and its negatives. Received: "
                 f"rows={settings.rows}, negatives={settings.negatives}"
             )
-        self.positives = min(settings.rows // group, len(split.train))
         self.signals = SignalTables(
             split, cold_max=settings.cold_max, tail_share=settings.tail_share
         )
         self.train = split.train
         self.blocks: dict[str, tuple[GuidanceBlocks, int]] = {}
         self.held_out: GuidanceBlocks | None = None
-        if scores is None:
-            return
+        if scores is not None:
+            self._take_scores(scores, labelled_pairs, shuffled_from)
+        self.positives = min(settings.rows // group, len(self.train))
+
+    def _take_scores(
+        self, scores: ScoreTable, labelled_pairs: bool, shuffled_from: int | None
+    ) -> None:
+        """Deals the scored items out to guidance, the gate and its judges."""
+        split, settings, seed = self.split, self.settings, self.seed
 
         def scored(probes: bool) -> GuidanceBlocks:
             block = GuidanceBlocks.of(scores, probes=probes)
@@ -116,8 +125,13 @@ class TrainingData:
             return block.shuffled(chosen, seed)
 
         guidance, probes = scored(probes=False), scored(probes=True)
+        if len(probes) < _FEWEST_PROBES:
+            raise DataError(
+                f"Guidance needs probes of at least {_FEWEST_PROBES} users. Received: "
+                f"{len(probes)}. Score more users, or turn the probes on."
+            )
         order = permutation(len(probes), seed, _GATE_PROBES)
-        chosen = max(2, min(settings.gate_probes, len(probes) // 2))
+        chosen = min(settings.gate_probes, len(probes) // 2)
         judges = max(1, chosen // 4)
         self.train = _without(split.train, probes.take(order[:chosen]))
         self.held_out = probes.take(order[:judges])
@@ -224,12 +238,15 @@ class TrainingData:
         ]
         return np.concatenate(orders)[:wanted]
 
-    def dataset(self, *, first_epoch: int = 0, guided: bool = True) -> Any:
+    def dataset(
+        self, *, first_epoch: int = 0, blocks: Sequence[str] = (GUIDANCE, PROBES)
+    ) -> Any:
         """Batches of `(features, labels)` from `first_epoch` on, without end.
 
         Args:
             first_epoch: int. Epoch to start with.
-            guided: bool. With the LLM's blocks? Defaults to `True`.
+            blocks: names of the blocks beside the labelled rows. Defaults to all that
+                there are.
         """
         plan = self.plan(first_epoch)
         names = list(plan)
@@ -248,32 +265,26 @@ class TrainingData:
 
         epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
         batches = epochs.flat_map(epoch_plan)
-        gather = self._gather if guided else self._plain
+        gather = partial(self._gather, blocks=blocks)
         return batches.map(gather, num_parallel_calls=1).prefetch(8)
 
-    def _plain(self, step: dict[str, Any]) -> Any:
-        labelled = self._features(step["user"], step["position"], step["item"])
-        return {LABELLED: labelled}, tf.constant(self._labels())
-
-    def _labels(self) -> np.ndarray:
+    def _gather(self, step: dict[str, Any], blocks: Sequence[str]) -> Any:
         labels = np.zeros((self.positives, 1 + self.settings.negatives), np.float32)
         labels[:, 0] = 1
-        return labels
-
-    def _gather(self, step: dict[str, Any]) -> Any:
-        batch, labels = self._plain(step)
-        if self.labelled_scores:
-            batch[LABELLED] |= {
+        labelled = self._features(step["user"], step["position"], step["item"])
+        if self.labelled_scores and GUIDANCE in blocks:
+            labelled |= {
                 "score": step["score"],
                 "valid": step["scored"],
-                "label": tf.cast(labels, tf.int32),
+                "label": tf.constant(labels, tf.int32),
                 "signals": self.signals.of(step["user"], step["item"]),
             }
-        guided = {
+        chosen = {
             name: self.block_features(block, step[name])
             for name, (block, _) in self.blocks.items()
+            if name in blocks
         }
-        return {**batch, **guided}, labels
+        return {LABELLED: labelled, **chosen}, tf.constant(labels)
 
     def _features(self, users: Any, positions: Any, items: Any) -> dict[str, Any]:
         return {

@@ -45,7 +45,7 @@ def fit_reference(
     done = resumable.restore(model)
     if done < epochs and not resumable.finished:
         model.fit(
-            data.dataset(first_epoch=done, guided=False),
+            data.dataset(first_epoch=done, blocks=()),
             epochs=epochs,
             initial_epoch=done,
             steps_per_epoch=data.steps_per_epoch,
@@ -57,12 +57,11 @@ def fit_reference(
 
 
 def fit_gate(model: SelectiveModel, data: TrainingData) -> None:
-    """Fits the gate to its probes before training, so that it is right from the start.
+    """Fits the gate to its probes, for good: all it looks at is known before training.
 
     Args:
-        model: its gate has the objective `agreement`.
-        data: gives the probes, with a reference's logits: they stand in for the model's
-            where a signal is the model's.
+        model: its gate has a prior and the objective `agreement`.
+        data: gives the probes, with a reference's logits.
     """
     probes, _ = data.blocks[PROBES]
     block = data.block_features(probes, tf.range(len(probes)))
@@ -74,9 +73,10 @@ def fit_gate(model: SelectiveModel, data: TrainingData) -> None:
     def fit() -> None:
         for _ in tf.range(_GATE_STEPS):
             with tf.GradientTape() as tape:
-                loss = model.gate_loss(block, block["reference"])
+                loss = model.gate_loss(block)
             optimizer.apply_gradients(
                 zip(tape.gradient(loss, weights), weights, strict=True)
             )
 
     fit()
+    model.gate.trainable = False

@@ -112,7 +112,7 @@ class SelectiveModel(keras.Model):
             if LABELLED in x:
                 x = {**x, LABELLED: as_block(x[LABELLED], self.item_inputs)}
                 names = [LABELLED, *([GUIDANCE] if GUIDANCE in x else [])]
-                if PROBES in x and self._judges_by_itself:
+                if PROBES in x and self._gate_needs_logits:
                     names.append(PROBES)
                 found = self._logits([x[name] for name in names], training=True)
                 logits = dict(zip(names, found, strict=True))
@@ -167,7 +167,7 @@ class SelectiveModel(keras.Model):
         Args:
             block: probes, see `training.batch`.
             logits: float `[users, C]`. The model's on them; needed when a signal is the
-                model's.
+                model's and there is no reference.
         """
         gaps = self.regularizer.gaps(block)
         z, r, margins = self._witnesses(block, logits, gaps)
@@ -230,12 +230,15 @@ class SelectiveModel(keras.Model):
                 )
             of_item = block["reference"]
             margins = of_item[..., :, tf.newaxis] - of_item[..., tf.newaxis, :]
+            # The reference speaks for the model: it has not heard the LLM.
+            logits = of_item
         z = item_signals(self.gate.signals, block, uncertainty)
         return z, pair_signals(self.gate.pair_signals, block, logits, gaps), margins
 
     @property
-    def _judges_by_itself(self) -> bool:
-        """Whether the gate needs the model's logits."""
+    def _gate_needs_logits(self) -> bool:
+        if self.gate.prior:
+            return False
         return bool(
             {"uncertainty", "margin"} & {*self.gate.signals, *self.gate.pair_signals}
         )

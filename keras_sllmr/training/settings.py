@@ -45,7 +45,7 @@ class SelectiveSettings(Settings):
     """The regulariser and its gate (paper 3.2 to 3.4).
 
     Args:
-        weight: float. λ.
+        weight: float or None. λ. Defaults to 1 of `evidence`, else 0.1 (paper 4.4).
         regularizer: str. `evidence`, see `losses.Evidence`: it first trains a plain
             reference model, for fewer epochs; `pairwise`, the paper's; or `pointwise`,
             its ablation.
@@ -59,14 +59,13 @@ class SelectiveSettings(Settings):
         slope: float or None. The gate's κ before training, and for good when it is
             `fixed`. Defaults to 0.4 of `evidence`, whose gaps are log-odds, else 3.
         signals: names of the gate's signals, see `training.signals`.
-        slope: float | None = Field(None, gt=0)
-    shuffled_from: int or None. A control: users with at least so many training
+        shuffled_from: int or None. A control: users with at least so many training
             events get the LLM's scores in a random order; 0 is everybody, None nobody.
         uncertainty: str. How the signal `uncertainty` is measured: `entropy`,
             `confidence` or `mc_dropout`; see `training.uncertainty`.
     """
 
-    weight: float = Field(0.1, ge=0)
+    weight: float | None = Field(None, ge=0)
     regularizer: Literal["evidence", "pairwise", "pointwise"] = "evidence"
     margin: float = Field(0.5, gt=0)
     form: Literal["hinge", "logistic"] = "hinge"
@@ -106,6 +105,6 @@ class TrainSettings(Settings):
     batch: BatchSettings = BatchSettings()
     loss: Literal["bce", "bpr", "info_nce"] = "bce"
     learning_rate: float = Field(1e-3, gt=0)
-    epochs: int = Field(12, ge=1)
+    epochs: int = Field(20, ge=1)
     patience: int = Field(2, ge=1)
     seed: int = 0

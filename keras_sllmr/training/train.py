@@ -26,7 +26,7 @@ from keras_sllmr.store.manifest import require_replaceable, write_manifest
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors
-from keras_sllmr.training.batch import GUIDANCE
+from keras_sllmr.training.batch import GUIDANCE, PROBES
 from keras_sllmr.training.callbacks.gate_monitor import GateMonitor
 from keras_sllmr.training.callbacks.resumable import ResumableTraining
 from keras_sllmr.training.callbacks.sampled_auc import SampledAUC
@@ -65,6 +65,9 @@ def build_model(
     selective = settings.selective
     of_items, of_pairs = split_signals(selective.signals)
     evidence = selective.regularizer == "evidence"
+    weight = selective.weight
+    if weight is None:
+        weight = 1.0 if evidence else 0.1
     model = SelectiveModel(
         backbone,
         item_inputs=[name for name in spec.item_inputs if name in backbone.input],
@@ -78,7 +81,7 @@ def build_model(
         ),
         uncertainty=uncertainty_named(selective.uncertainty),
         regularizer=_regularizer(selective),
-        weight=selective.weight if method == "sllmr" else 0.0,
+        weight=weight if method == "sllmr" else 0.0,
     )
     model.compile(
         LazyAdam(settings.learning_rate),
@@ -170,6 +173,10 @@ def train(
         # Training longer goes on from a checkpoint; other settings start anew.
         how = settings.model_dump(mode="json", exclude={"epochs", "patience"})
         key = fingerprint([method, parent, how])
+
+        def shown(done: int) -> list[Any]:
+            return callbacks(done, data.steps_per_epoch) if callbacks else []
+
         history: dict[str, Any] = {}
         if method == "sllmr" and settings.selective.regularizer == "evidence":
             plain = build_model("none", spec, settings, vectors)
@@ -179,7 +186,7 @@ def train(
                 work / "reference",
                 key=key,
                 epochs=settings.epochs,
-                callbacks=[_validation(split, tables)],
+                callbacks=[_validation(split, tables), *shown(0)],
             )
             data.refer_to(plain.block_logits)
             if settings.selective.gate_objective == "agreement":
@@ -191,10 +198,9 @@ def train(
             rows_per_epoch=data.steps_per_epoch * data.rows,
         )
         done = resumable.restore(model)
-        extra = callbacks(done, data.steps_per_epoch) if callbacks else []
         if done < settings.epochs and not resumable.finished:
             model.fit(
-                data.dataset(first_epoch=done),
+                data.dataset(first_epoch=done, blocks=_blocks(model)),
                 epochs=settings.epochs,
                 initial_epoch=done,
                 steps_per_epoch=data.steps_per_epoch,
@@ -202,15 +208,15 @@ def train(
                     _validation(split, tables),
                     *_gate_monitor(data, work),
                     resumable,
-                    *extra,
+                    *shown(done),
                 ],
                 verbose=0,
             )
         resumable.load_best(model)
         with replace_folder(path) as folder:
             model.save(folder / "model.keras")
-            if (work / CALIBRATION).exists():
-                shutil.copy(work / CALIBRATION, folder / CALIBRATION)
+            for kept in work.glob("gate/*"):
+                shutil.copy(kept, folder / kept.name)
             write_manifest(
                 folder,
                 kind="model",
@@ -258,10 +264,16 @@ def _gate_monitor(data: TrainingData, work: Path) -> list[Any]:
     monitor = GateMonitor(
         some(guidance, _MONITORED_USERS),
         probes=some(data.held_out, _MONITORED_PROBES),
-        table=work / CALIBRATION,
-        log_dir=work / "tensorboard",
+        table=work / "gate" / CALIBRATION,
+        log_dir=work / "gate",
     )
     return [monitor]
+
+
+def _blocks(model: SelectiveModel) -> list[str]:
+    """The blocks that training needs: probes for a gate that still learns from them."""
+    learns = model.gate.trainable and model.gate.objective == "agreement"
+    return [GUIDANCE, PROBES] if learns else [GUIDANCE]
 
 
 def _pairs_per_batch(epochs: list[dict[str, float]]) -> float:

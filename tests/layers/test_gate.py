@@ -148,10 +148,10 @@ def test_pair_signals_must_be_given(z: Any, gaps: Any) -> None:
 def test_belief_is_the_chance_that_alpha_stands_for(z: Any, gaps: Any) -> None:
     gate = _gate("agreement", [2.0, -1.0], 0.5)
     chance = tf.sigmoid(gate.evidence(z, gaps))
-    np.testing.assert_allclose(gate.belief(gate(z, gaps)), chance, rtol=1e-6)
+    np.testing.assert_allclose(gate.belief(z, gaps), chance, rtol=1e-6)
     joint = _gate("joint", [2.0, -1.0], 0.5)
     alpha = joint(z, gaps)
-    np.testing.assert_array_equal(joint.belief(alpha), alpha)
+    np.testing.assert_array_equal(joint.belief(z, gaps), alpha)
 
 
 # What every gate holds to
@@ -267,3 +267,44 @@ def test_errors() -> None:
     for slope in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ConfigError, match="`initial_slope` must be positive"):
             Gate(initial_slope=slope)
+
+
+# A prior: a reference model's margins beside the LLM's gaps
+
+
+def test_odds_add_up_the_witnesses() -> None:
+    gate = Gate(("tail",), initial_slope=2.0, prior=True)
+    gate.build((None, 1))
+    z, gaps = tf.zeros([2, 1]), tf.constant([[0.0, 0.5], [0.0, 0.0]])
+    margins = tf.constant([[0.0, -3.0], [3.0, 0.0]])
+    # κ is 2 and ρ is 1 before training.
+    odds = gate.odds(z, gaps, margins=margins)
+    np.testing.assert_allclose(odds, [[0, 1 - 3], [3, 0]], rtol=1e-5)
+    np.testing.assert_allclose(
+        gate.belief(z, gaps, margins=margins)[0, 1], 1 / (1 + np.exp(2)), rtol=1e-5
+    )
+    # The LLM's own weight leaves the prior out.
+    np.testing.assert_allclose(gate(z, gaps)[0, 1], np.tanh(0.5), rtol=1e-5)
+
+
+def test_each_witness_has_weights_of_its_own() -> None:
+    gate = Gate(("tail",), prior=True)
+    gate.build((None, 1))
+    gate.prior_weight.assign([-50.0])
+    tail = tf.ones([2, 1])
+    gaps, margins = tf.constant([[0.0, 0.5], [0, 0]]), tf.constant([[0.0, 9], [-9, 0]])
+    np.testing.assert_allclose(
+        gate.odds(tail, gaps, margins=margins), gate.evidence(tail, gaps), atol=1e-5
+    )
+
+
+def test_a_prior_is_kept_in_the_config() -> None:
+    gate = Gate(prior=True)
+    assert Gate.from_config(gate.get_config()).prior
+    gate.build((None, 3))
+    assert len(gate.trainable_weights) == 4
+
+
+def test_a_joint_gate_has_no_prior() -> None:
+    with pytest.raises(ConfigError, match="'agreement' or 'fixed'. Received: .*joint"):
+        Gate(objective="joint", prior=True)

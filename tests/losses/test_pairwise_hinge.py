@@ -9,6 +9,7 @@ from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.losses.pairs import score_gaps
 from keras_sllmr.losses.pairwise_hinge import FORMS, PairwiseHinge
+from keras_sllmr.losses.regularizer import BlockGate
 
 _EVERY = settings(max_examples=30, deadline=None)
 
@@ -93,7 +94,8 @@ def test_terms_are_the_sum_and_the_number(max_pairs: int | None) -> None:
     logits = tf.constant([[0.0, 1.0, 0.25]])
     scores, valid = tf.constant([[0.9, 0.5, 0.1]]), _valid(1, 3)
     hinge = PairwiseHinge(0.5, max_pairs=max_pairs)
-    total, count = hinge.terms(logits, scores, valid, lambda gaps: 2.0 * gaps)
+    gate = BlockGate(alpha=lambda gaps: 2.0 * gaps, odds=lambda gaps: gaps)
+    total, count = hinge.terms(logits, {"score": scores, "valid": valid}, gate)
     assert float(count) == (max_pairs or 3)
     gaps = score_gaps(scores, valid)
     assert float(total / count) == pytest.approx(

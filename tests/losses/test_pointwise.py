@@ -5,6 +5,7 @@ import pytest
 
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.losses.pointwise import PointwiseMSE
+from keras_sllmr.losses.regularizer import BlockGate
 
 
 def test_hand_computed() -> None:
@@ -14,7 +15,7 @@ def test_hand_computed() -> None:
     # Probabilities ½ and ¾, and ½: errors −0.4, ½ and 0.4.
     loss = PointwiseMSE()
     assert float(loss(logits, scores, valid)) == pytest.approx(0.57 / 3, rel=1e-6)
-    total, count = loss.terms(logits, scores, valid)
+    total, count = loss.terms(logits, {"score": scores, "valid": valid})
     assert (float(total), float(count)) == pytest.approx((0.57, 3), rel=1e-6)
 
 
@@ -35,11 +36,12 @@ def test_no_score_costs_nothing() -> None:
 
 
 def test_the_gate_is_not_asked() -> None:
-    def alpha(gaps: Any) -> Any:
+    def asked(gaps: Any) -> Any:
         raise AssertionError
 
     zeros = tf.zeros([1, 2])
-    PointwiseMSE().terms(zeros, zeros, tf.fill([1, 2], True), alpha)
+    block = {"score": zeros, "valid": tf.fill([1, 2], True)}
+    PointwiseMSE().terms(zeros, block, BlockGate(asked, asked))
 
 
 def test_config_round_trip() -> None:

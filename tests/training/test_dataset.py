@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from keras_sllmr.compat import tf
 from keras_sllmr.errors import ConfigError, DataError
 from keras_sllmr.store.history import history_before
 from keras_sllmr.store.score_table import ScoreTable
@@ -33,7 +34,11 @@ def guided(world: Any, scores_of: Scores) -> TrainingData:
 def _data(world: Any, **options: Any) -> TrainingData:
     """Without scores, in batches of eight positives."""
     scores = options.pop("scores", None)
-    labelled = options.pop("labelled_scores", False)
+    others = {
+        name: options.pop(name)
+        for name in ("labelled_pairs", "shuffled_from")
+        if name in options
+    }
     negatives = options.get("negatives", 1)
     settings = BatchSettings(
         **{
@@ -48,8 +53,8 @@ def _data(world: Any, **options: Any) -> TrainingData:
         world.tables,
         scores=scores,
         settings=settings,
-        labelled_scores=labelled,
         seed=3,
+        **others,
     )
 
 
@@ -226,11 +231,58 @@ def test_every_block_comes_once_before_any_comes_twice(guided: TrainingData) -> 
     assert cycles[0].tolist() != cycles[1].tolist()
 
 
-def test_labelled_rows_do_not_depend_on_the_scores(
-    plain: TrainingData, guided: TrainingData
+def _probed(guided: TrainingData) -> set[tuple[int, ...]]:
+    """Users, positions and items of the hidden positives that the gate is shown."""
+    assert guided.held_out is not None
+    found = set()
+    for block in (guided.blocks[PROBES][0], guided.held_out):
+        positive = block.items[block.labels == 1]
+        rows = (block.users.tolist(), block.positions.tolist(), positive.tolist())
+        found |= set(zip(*rows, strict=True))
+    return found
+
+
+def test_what_the_gate_is_shown_is_not_trained_on(
+    world: Any, guided: TrainingData
 ) -> None:
-    for name, values in plain.plan(1).items():
-        np.testing.assert_array_equal(values, guided.plan(1)[name])
+    train = world.split.train
+    everything = set(
+        zip(
+            *(x.tolist() for x in (train.users, train.positions, train.items)),
+            strict=True,
+        )
+    )
+    probed = _probed(guided)
+    assert len(probed) == 20 and probed <= everything
+    left = zip(
+        *(
+            x.tolist()
+            for x in (guided.train.users, guided.train.positions, guided.train.items)
+        ),
+        strict=True,
+    )
+    assert list(left) == sorted(everything - probed)
+    assert guided.steps_per_epoch == (len(train) - 20) // 8
+    for epoch in range(3):
+        assert not _rows(guided.plan(epoch), column=0) & probed
+
+
+def test_a_batch_larger_than_the_data_with_guidance(
+    world: Any, scores_of: Scores
+) -> None:
+    data = _data(world, scores=scores_of("right"), rows=4096)
+    assert data.steps_per_epoch == 1
+    assert data.positives == len(world.split.train) - 20
+
+
+def test_unguided_batches_of_guided_data(guided: TrainingData) -> None:
+    plain, labels = _first(guided, guided=False)
+    batch, expected = _first(guided)
+    assert set(plain) == {LABELLED} and set(batch) == {LABELLED, GUIDANCE, PROBES}
+    np.testing.assert_array_equal(labels, expected)
+    np.testing.assert_array_equal(
+        plain[LABELLED]["item"]["item"], batch[LABELLED]["item"]["item"]
+    )
 
 
 def test_a_block_holds_what_the_table_says(
@@ -254,7 +306,7 @@ def test_a_block_holds_what_the_table_says(
 
 def test_scores_of_labelled_rows(world: Any, scores_of: Scores) -> None:
     table = scores_of("right")
-    data = _data(world, scores=table, labelled_scores=True, negatives=3)
+    data = _data(world, scores=table, labelled_pairs=True, negatives=3)
     batches = list(data.dataset().take(data.steps_per_epoch))
     joined = zip(table.users, table.items, table.scores, strict=True)
     known = {(user, item): score for user, item, score in joined}
@@ -275,7 +327,7 @@ def test_scores_of_labelled_rows(world: Any, scores_of: Scores) -> None:
 
 def test_without_labelled_scores(world: Any, guided: TrainingData) -> None:
     assert set(_first(guided)[0][LABELLED]) == {"user", "item"}
-    alone = _data(world, labelled_scores=True)  # no table to join
+    alone = _data(world, labelled_pairs=True)  # no table to join
     assert set(_first(alone)[0][LABELLED]) == {"user", "item"}
 
 
@@ -285,20 +337,82 @@ def _users(blocks: GuidanceBlocks | None) -> set[int]:
     return set(blocks.users)
 
 
-def test_held_out_probes(world: Any, scores_of: Scores) -> None:
+def test_who_gets_which_probes(world: Any, scores_of: Scores) -> None:
     table = scores_of("right")
     everything = _users(GuidanceBlocks.of(table, probes=True))
-    for share in (0.1, 0.5):
-        data = _data(world, scores=table, held_out_probes=share)
+    assert len(everything) == 40
+    for most, learn, judge in ((2000, 15, 5), (8, 6, 2), (2, 1, 1)):
+        data = _data(world, scores=table, gate_probes=most)
         learnt, held = _users(data.blocks[PROBES][0]), _users(data.held_out)
-        assert learnt | held == everything and not learnt & held
-        assert len(held) == int(share * len(everything))
-        again = _data(world, scores=table, held_out_probes=share)
+        assert (len(learnt), len(held)) == (learn, judge)
+        assert learnt | held <= everything and not learnt & held
+        again = _data(world, scores=table, gate_probes=most)
         assert _users(again.held_out) == held
-    for most in (0.0, 0.5 / len(everything)):
-        data = _data(world, scores=table, held_out_probes=most)
-        assert data.held_out is None
-        assert _users(data.blocks[PROBES][0]) == everything
+
+
+def test_labelled_pairs_are_those_of_the_other_probes(
+    world: Any, scores_of: Scores
+) -> None:
+    table = scores_of("right")
+    data = _data(world, scores=table, labelled_pairs=True)
+    alone = _data(world, scores=table)
+    guidance, before = data.blocks[GUIDANCE][0], alone.blocks[GUIDANCE][0]
+    assert len(guidance) == len(before) + 20
+    for name in ("users", "positions"):
+        np.testing.assert_array_equal(
+            getattr(guidance, name)[: len(before)], getattr(before, name)
+        )
+    assert (before.labels == -1).all()
+    more = guidance.take(np.arange(len(before), len(guidance)))
+    assert (more.labels == 1).sum() == 20
+    shown = _users(data.blocks[PROBES][0]) | _users(data.held_out)
+    assert not _users(more) & shown
+
+
+def test_too_few_probes(tmp_path: Any, world: Any) -> None:
+    rows = [
+        {"user": user, "item": item, "score": item / 100, "position": 1, "label": label}
+        for user in (1, 2, 3)
+        for item, label in ((50, -1), (51, -1), (52, 1), (53, 0))
+    ]
+    table = ScoreTable.create(
+        tmp_path / "scores",
+        world.split.store,
+        pd.DataFrame(rows).assign(origin="x"),
+        teacher={},
+        settings={},
+        cost={},
+    )
+    with pytest.raises(DataError, match="at least 4 users. Received: 3"):
+        TrainingData(world.split, world.tables, scores=table)
+
+
+def test_shuffled_scores(world: Any, scores_of: Scores) -> None:
+    lengths = world.split.train_lengths
+    right = _data(world, scores=scores_of("right"))
+    for least in (0, 6, 99):
+        data = _data(world, scores=scores_of("right"), shuffled_from=least)
+        for name in (GUIDANCE, PROBES):
+            block, kept = data.blocks[name][0], right.blocks[name][0]
+            moved = (block.scores != kept.scores).any(axis=1)
+            assert not moved[lengths[block.users] < least].any()
+            chosen = lengths[block.users] >= least
+            assert not chosen.any() or moved[chosen].mean() > 0.7
+
+
+def test_a_reference_for_every_block(guided: TrainingData) -> None:
+    """Its logits here are the items' numbers, whatever the rows at a time."""
+    assert "reference" not in _first(guided)[0][GUIDANCE]
+    guided.refer_to(lambda block: tf.cast(block["item"]["item"], tf.float32) / 2)
+    assert guided.held_out is not None
+    for block in (*(block for block, _ in guided.blocks.values()), guided.held_out):
+        assert block.reference is not None
+        np.testing.assert_array_equal(block.reference, block.items / 2)
+    batch, _ = _first(guided)
+    for name in (GUIDANCE, PROBES):
+        expected = batch[name]["item"]["item"] / 2
+        np.testing.assert_array_equal(batch[name]["reference"], expected)
+    assert "reference" not in batch[LABELLED]
 
 
 def test_the_history_of_a_probe_ends_before_the_hidden_positive(

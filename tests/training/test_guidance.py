@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,6 +54,49 @@ def test_some_of_the_rows() -> None:
     assert turned.users.tolist() == [2, 1] and turned.positions.tolist() == [4, 2]
     assert turned.items.tolist() == [[8, 9, 10], [5, 8, 0]]
     assert len(blocks.take(np.array([], int))) == 0
+    referred = replace(blocks, reference=blocks.scores * 2)
+    assert referred.take(np.array([1])).reference.tolist() == [[0.25, 0.5, 0.5]]
+
+
+def test_joined_rows_are_padded_to_the_widest() -> None:
+    candidates = GuidanceBlocks.of(_table(ROWS))
+    probes = GuidanceBlocks.of(_table(ROWS), probes=True)
+    for both, order in (
+        (candidates.joined(probes), [0, 1, 2]),
+        (probes.joined(candidates), [2, 0, 1]),
+    ):
+        assert both.users.tolist() == [[1, 2, 1][k] for k in order]
+        assert both.positions.tolist() == [[2, 4, 1][k] for k in order]
+        items = [[5, 8, 0], [8, 9, 10], [2, 9, 0]]
+        assert both.items.tolist() == [items[k] for k in order]
+        scores = [[0.5, 0.25, 0], [0.125, 0.25, 0.25], [0.75, 0.25, 0]]
+        assert both.scores.tolist() == [scores[k] for k in order]
+        labels = [[-1] * 3, [-1] * 3, [1, 0, -1]]
+        assert both.labels.tolist() == [labels[k] for k in order]
+        assert both.pairs == candidates.pairs + probes.pairs
+
+
+def test_shuffled_scores_stay_with_their_user() -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        (user, item, rng.uniform(), 1, -1)
+        for user in range(1, 31)
+        for item in range(1, 4 + user % 3)
+    ]
+    blocks = GuidanceBlocks.of(_table(rows))
+    chosen = blocks.users % 2 == 0
+    dealt = blocks.shuffled(chosen, seed=1)
+    for name in ("users", "positions", "items", "labels"):
+        np.testing.assert_array_equal(getattr(dealt, name), getattr(blocks, name))
+    np.testing.assert_array_equal(dealt.scores[~chosen], blocks.scores[~chosen])
+    np.testing.assert_array_equal(np.sort(dealt.scores), np.sort(blocks.scores))
+    assert (dealt.scores[blocks.items == 0] == 0).all()
+    scored = blocks.items > 0
+    moved = (dealt.scores != blocks.scores)[chosen][scored[chosen]]
+    assert 0.5 < moved.mean() < 0.95
+    again, other = blocks.shuffled(chosen, seed=1), blocks.shuffled(chosen, seed=2)
+    np.testing.assert_array_equal(again.scores, dealt.scores)
+    assert (other.scores != dealt.scores).any()
 
 
 def test_pairs_leaves_ties_and_padding_out() -> None:

@@ -11,6 +11,7 @@ from keras_sllmr.errors import ConfigError
 from keras_sllmr.layers.gate import SIGNALS, Gate
 from keras_sllmr.losses.agreement import agreement_loss
 from keras_sllmr.losses.bpr import BPR
+from keras_sllmr.losses.evidence import Evidence
 from keras_sllmr.losses.info_nce import InfoNCE
 from keras_sllmr.losses.pairs import score_gaps
 from keras_sllmr.losses.pairwise_hinge import PairwiseHinge
@@ -58,7 +59,7 @@ def batches(world: Any, scores_of: Callable[[str], ScoreTable]) -> Any:
         FeatureTables(world.split, world.spec, names=["item", "history"]),
         scores=scores_of("right"),
         settings=BatchSettings(rows=16, guidance_users=5, probe_users=4),
-        labelled_scores=True,
+        labelled_pairs=True,
     )
     return data.dataset().take(6).cache()
 
@@ -117,21 +118,25 @@ def _pronounced(backbone: Any) -> Any:
     return backbone
 
 
+def _unscored(x: dict[str, Any], y: Any) -> tuple[dict[str, Any], Any]:
+    """The batch without the scores of labelled items."""
+    labelled = {side: x[LABELLED][side] for side in ("user", "item")}
+    return {**x, LABELLED: labelled}, y
+
+
 @pytest.mark.parametrize("labelled_pairs", [False, True])
 def test_the_parts_of_the_loss(
     make_backbone: MakeBackbone, batches: Any, labelled_pairs: bool
 ) -> None:
-    """With `labelled_pairs` those of labelled items and probes join the mean."""
+    """Pairs of labelled items join the mean where the items have scores."""
     backbone = _pronounced(make_backbone())
     hinge = PairwiseHinge(0.8)
-    model = _model(
-        backbone, regularizer=hinge, labelled_pairs=labelled_pairs, run_eagerly=True
-    )
+    model = _model(backbone, regularizer=hinge, run_eagerly=True)
     model.gate.set_weights([np.array([0.5, -0.3, 1.0], np.float32), np.float32(1.0)])
     x, y = next(iter(batches))
     passes = {name: _pass(backbone, block) for name, block in x.items()}
     total, pairs = 0.0, 0
-    for name in [LABELLED, GUIDANCE, PROBES] if labelled_pairs else [GUIDANCE]:
+    for name in [LABELLED, GUIDANCE] if labelled_pairs else [GUIDANCE]:
         logits, z, gaps = passes[name]
         count = int(tf.math.count_nonzero(gaps))
         assert count
@@ -140,7 +145,7 @@ def test_the_parts_of_the_loss(
     _, z, gaps = passes[PROBES]
     gate = agreement_loss(model.gate.evidence(z, gaps), gaps, x[PROBES]["label"])
     base = _loss()(y, passes[LABELLED].logits)
-    logs = _step(model, batches)
+    logs = _step(model, batches if labelled_pairs else batches.map(_unscored))
     assert logs["base_loss"] == pytest.approx(float(base), rel=1e-5)
     assert logs["pair_loss"] == pytest.approx(total / pairs, rel=1e-5)
     assert logs["gate_loss"] == pytest.approx(float(gate), rel=1e-5)
@@ -149,43 +154,146 @@ def test_the_parts_of_the_loss(
     assert logs["loss"] == pytest.approx(whole, rel=1e-5)
 
 
-def test_what_the_labelled_pairs_add(make_backbone: MakeBackbone) -> None:
+def _small_block(
+    scores: list[float], valid: list[bool], label: list[int]
+) -> dict[str, Any]:
+    """Items 5, 6, … of one user."""
+    row = {"score": [scores], "valid": [valid], "label": [label]}
+    return {
+        "user": {"history": tf.constant([[1, 2, 3, 4]])},
+        "item": {"item": tf.constant([[*range(5, 5 + len(scores))]])},
+        **{name: tf.constant(value) for name, value in row.items()},
+        "signals": {name: tf.zeros([1, len(scores)]) for name in SIGNALS},
+    }
+
+
+@pytest.fixture
+def small_batch() -> tuple[dict[str, Any], Any]:
+    x = {
+        # One pair; the second negative has no score.
+        LABELLED: _small_block([0.75, 0.5, 0.0], [True, True, False], [1, 0, 0]),
+        # Three pairs, and one of the four is a tie.
+        GUIDANCE: _small_block([0.75, 0.5, 0.25, 0.25], [True] * 3 + [False], [-1] * 4),
+        # Two pairs of the positive and its negatives.
+        PROBES: _small_block([0.75, 0.5, 0.5], [True] * 3, [1, 0, 0]),
+    }
+    return x, tf.constant([[1.0, 0.0, 0.0]])
+
+
+def test_what_the_labelled_pairs_add(
+    make_backbone: MakeBackbone, small_batch: Any
+) -> None:
     """By hand: the gate is 1, the margin is 1 and all logits are 0, so a pair costs 1."""
     backbone = make_backbone()
     backbone.set_weights([0 * weight for weight in backbone.get_weights()])
-
-    def block(scores: list[float], valid: list[bool], label: list[int]) -> Any:
-        row = {"score": [scores], "valid": [valid], "label": [label]}
-        zeros = tf.zeros([1, len(scores)])
-        return {
-            "user": {"history": tf.constant([[1, 2, 3, 4]])},
-            "item": {"item": tf.constant([[*range(5, 5 + len(scores))]])},
-            **{name: tf.constant(value) for name, value in row.items()},
-            "signals": {name: zeros for name in SIGNALS},
-        }
-
-    x = {
-        # One pair; the second negative has no score.
-        LABELLED: block([0.75, 0.5, 0.0], [True, True, False], [1, 0, 0]),
-        # Three pairs, and one of the four is a tie.
-        GUIDANCE: block([0.75, 0.5, 0.25, 0.25], [True] * 3 + [False], [-1] * 4),
-        # Two pairs of the positive and its negatives.
-        PROBES: block([0.75, 0.5, 0.5], [True] * 3, [1, 0, 0]),
-    }
-    y = tf.constant([[1.0, 0.0, 0.0]])
-    batch = tf.data.Dataset.from_tensors((x, y))
-    for labelled_pairs, pairs in ((False, 3), (True, 6)):
+    for batch, pairs in ((_unscored(*small_batch), 3), (small_batch, 4)):
         model = _model(
             backbone,
             keras.optimizers.SGD(0.0),
             gate=Gate(objective="fixed"),
             regularizer=PairwiseHinge(1.0),
-            labelled_pairs=labelled_pairs,
             run_eagerly=True,
         )
-        logs = _step(model, batch)
-        assert (logs["pairs"], logs["pair_loss"]) == (pairs, 1)
+        logs = _step(model, tf.data.Dataset.from_tensors(batch))
+        assert (logs["pairs"], logs["pair_loss"], logs["gate_loss"]) == (pairs, 1, 0)
         assert logs["base_loss"] == pytest.approx(np.log(2))
+
+
+def test_a_gate_that_does_not_ask_the_model_needs_no_features(
+    make_backbone: MakeBackbone, small_batch: Any
+) -> None:
+    """Its probes take no part in the backbone's pass."""
+    x, y = small_batch
+    asked = {side: x[PROBES].pop(side) for side in ("user", "item")}
+    losses = []
+    for signals, probes in ((("cold",), {}), (("cold", "uncertainty"), asked)):
+        model = _model(make_backbone(), gate=Gate(signals), run_eagerly=True)
+        batch = {**x, PROBES: {**x[PROBES], **probes}}, y
+        losses.append(_step(model, tf.data.Dataset.from_tensors(batch)))
+    # Before the first step no signal has a weight: two gaps of ¼ that are right.
+    expected = np.log1p(np.exp(-3.0 / 4))
+    assert [loss["gate_loss"] for loss in losses] == pytest.approx([expected] * 2)
+
+
+# A reference beside the LLM
+
+
+@pytest.fixture
+def referred_batch(small_batch: Any) -> tuple[dict[str, Any], Any]:
+    """Without pairs of labelled items; the reference says the opposite of the LLM."""
+    x, y = _unscored(*small_batch)
+    for name in (GUIDANCE, PROBES):
+        x[name]["reference"] = -2 * x[name]["score"]
+    return x, y
+
+
+def test_evidence(make_backbone: MakeBackbone, referred_batch: Any) -> None:
+    """By hand: κ is 0.5 and ρ is 1 before training, and all logits are 0."""
+    backbone = make_backbone()
+    backbone.set_weights([0 * weight for weight in backbone.get_weights()])
+    gate = Gate(("cold", "tail"), initial_slope=0.5, prior=True)
+    model = _model(
+        backbone, LazyAdam(0.02), gate=gate, regularizer=Evidence(), run_eagerly=True
+    )
+    x, _ = referred_batch
+    odds = {score: np.log(score / (1 - score)) for score in (0.75, 0.5, 0.25)}
+
+    def chance(high: float, low: float) -> float:
+        pooled = 0.5 * (odds[high] - odds[low]) - 2 * (high - low)
+        return float(1 / (1 + np.exp(-pooled)))
+
+    beliefs, gaps = model.pair_beliefs(x[GUIDANCE])
+    for i, j, high, low in ((0, 1, 0.75, 0.5), (0, 2, 0.75, 0.25), (1, 2, 0.5, 0.25)):
+        assert float(beliefs[0, i, j]) == pytest.approx(chance(high, low), rel=1e-5)
+        assert float(gaps[0, i, j]) == pytest.approx(odds[high] - odds[low], rel=1e-5)
+    assert int(tf.math.count_nonzero(gaps)) == 3
+    logs = _step(model, tf.data.Dataset.from_tensors(referred_batch))
+    # Against a margin of 0 any target costs log 2; both probes' pairs are right.
+    assert logs["pair_loss"] == pytest.approx(np.log(2), rel=1e-5)
+    assert logs["gate_loss"] == pytest.approx(-np.log(chance(0.75, 0.5)), rel=1e-5)
+
+
+def test_evidence_moves_the_margins_to_the_gates_odds(
+    make_backbone: MakeBackbone, referred_batch: Any
+) -> None:
+    gate = Gate(("cold",), objective="fixed", initial_slope=3.0, prior=True)
+    model = _model(
+        make_backbone(), LazyAdam(0.1), gate=gate, regularizer=Evidence(), weight=100.0
+    )
+    batches = tf.data.Dataset.from_tensors(referred_batch).repeat(50)
+    model.fit(batches, epochs=4, verbose=0)
+    block = referred_batch[0][GUIDANCE]
+    logits = model.block_logits(block)[0].numpy()
+    beliefs, gaps = model.pair_beliefs(block)
+    chance = 1 / (1 + np.exp(logits[None] - logits[:, None]))
+    ordered = gaps[0].numpy() > 0
+    np.testing.assert_allclose(chance[ordered], beliefs[0][ordered], atol=0.03)
+
+
+def test_a_prior_needs_a_reference(
+    make_backbone: MakeBackbone, small_batch: Any
+) -> None:
+    model = SelectiveModel(
+        make_backbone(), item_inputs=ITEM, gate=Gate(prior=True), regularizer=Evidence()
+    )
+    with pytest.raises(ConfigError, match="`reference`. Received: a block of user, it"):
+        model.pair_weights(small_batch[0][GUIDANCE])
+
+
+@pytest.mark.parametrize("objective", ["agreement", "joint", "fixed"])
+def test_beliefs(make_backbone: MakeBackbone, batches: Any, objective: str) -> None:
+    """A gate of agreement believes in (1 + α)/2, the others say no more than α."""
+    model = SelectiveModel(
+        _pronounced(make_backbone()), item_inputs=ITEM, gate=Gate(objective=objective)
+    )
+    block = next(iter(batches))[0][PROBES]
+    (alpha, gaps), (chance, same) = model.pair_weights(block), model.pair_beliefs(block)
+    np.testing.assert_array_equal(gaps, same)
+    expected = 0.5 * (1 + alpha) if objective == "agreement" else alpha
+    np.testing.assert_allclose(chance, expected, rtol=1e-5)
+
+
+# Blocks and rows
 
 
 def _plainly(x: dict[str, Any], y: Any) -> tuple[dict[str, Any], Any]:
@@ -521,7 +629,6 @@ def trained(make_backbone: MakeBackbone, batches: Any) -> SelectiveModel:
         make_backbone(),
         gate=Gate(("tail", "uncertainty"), initial_slope=2.0, name="gate"),
         uncertainty=Confidence(),
-        labelled_pairs=True,
         regularizer=PairwiseHinge(0.7),
         run_eagerly=True,
     )
@@ -545,7 +652,7 @@ def test_a_saved_model_is_whole_and_trains_on(
     assert isinstance(loaded, SelectiveModel)
     assert loaded.gate.get_config() == trained.gate.get_config()
     assert (loaded.regularizer.margin, loaded.weight) == (0.7, 0.5)
-    assert isinstance(loaded.uncertainty, Confidence) and loaded.labelled_pairs
+    assert isinstance(loaded.uncertainty, Confidence)
     assert tuple(loaded.item_inputs) == ITEM
     assert isinstance(loaded.optimizer, LazyAdam)
     x, _ = next(iter(plain))
@@ -578,7 +685,6 @@ def test_a_checkpoint_holds_gate_and_optimizer(
         make_backbone(seed=5),
         gate=gate,
         uncertainty=Confidence(),
-        labelled_pairs=True,
         regularizer=PairwiseHinge(0.7),
         run_eagerly=True,
     )

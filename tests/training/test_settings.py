@@ -16,11 +16,17 @@ def test_defaults_follow_the_paper() -> None:
     assert (settings.selective.weight, settings.selective.margin) == (0.1, 0.5)
     assert settings.learning_rate == 1e-3
     assert settings.selective.signals == SIGNALS
-    assert (settings.selective.regularizer, settings.selective.form) == (
-        "pairwise",
-        "hinge",
-    )
+    assert settings.selective.form == "hinge"
     assert settings.loss == "bce" and settings.selective.max_pairs is None
+
+
+def test_the_default_regularizer_goes_beyond_the_paper() -> None:
+    assert TrainSettings().selective.regularizer == "evidence"
+
+
+@pytest.mark.parametrize("name", ["evidence", "pairwise", "pointwise"])
+def test_every_regularizer_can_be_set(name: Any) -> None:
+    assert SelectiveSettings(regularizer=name).regularizer == name
 
 
 def test_round_trip_through_json() -> None:
@@ -68,7 +74,12 @@ def test_an_unknown_signal_is_told_the_known_ones() -> None:
         {"epochs": 0},
         {"patience": 0},
         {"learning_rate": 0},
-        {"batch": {"rows": 7}},
+        {"batch": {"rows": 1}},
+        {"batch": {"negatives": 0}},
+        {"batch": {"negative_sampling": "popular"}},
+        {"batch": {"gate_probes": 1}},
+        {"selective": {"slope": 0}},
+        {"selective": {"shuffled_from": -1}},
         {"batch": {"rows": 0}},
         {"batch": {"tail_share": 1.0}},
         {"selective": {"weight": -0.1}},

@@ -13,11 +13,15 @@ from keras_sllmr.training.callbacks.gate_monitor import GateMonitor
 
 def _model(weigh: Any, gate: Gate | None = None) -> Any:
     """A gate, and a function of a block to α and gaps in place of a model."""
+
+    def believe(block: Any) -> Any:
+        return block["chance"], block["gaps"]
+
     if gate is None:
         gate = Gate(("cold", "tail"))
         gate.build((None, 2))
         gate.set_weights([np.array([0.5, -1.0], np.float32), np.float32(2.0)])
-    return SimpleNamespace(gate=gate, pair_weights=weigh)
+    return SimpleNamespace(gate=gate, pair_weights=weigh, pair_beliefs=believe)
 
 
 def _signals(cold: Any, tail: Any) -> dict[str, Any]:
@@ -98,6 +102,24 @@ def test_weights_of_pair_signals() -> None:
     }
 
 
+def test_weights_of_a_prior() -> None:
+    gate = Gate(("cold", "tail"), prior=True)
+    gate.build((None, 2))
+    weights = [[0.5, -1.0], 2.0, [0.25, -0.25], 1.5]
+    gate.set_weights([np.array(weight, np.float32) for weight in weights])
+    block = _signals(np.ones((1, 2), np.float32), np.zeros((1, 2), np.float32))
+    logs = _logs(
+        GateMonitor(block), _model(lambda block: (tf.ones([1, 2, 2]),) * 2, gate)
+    )
+    of_prior = {name: logs[name] for name in logs if name.startswith("gate_prior")}
+    assert of_prior == {
+        "gate_prior_cold": 0.25,
+        "gate_prior_tail": -0.25,
+        "gate_prior_bias": 1.5,
+    }
+    assert logs["gate_bias"] == 2
+
+
 # Calibration on probes
 
 BLOCK = _signals(np.ones((1, 2), np.float32), np.zeros((1, 2), np.float32)) | {
@@ -108,13 +130,14 @@ BLOCK = _signals(np.ones((1, 2), np.float32), np.zeros((1, 2), np.float32)) | {
 
 def _probes() -> dict[str, Any]:
     """A positive, a negative and an unknown item of three users; 0 > 1 > 2 is said."""
-    alpha, gaps = np.full((3, 3, 3), 0.99, np.float32), np.zeros((3, 3, 3), np.float32)
+    chance = np.full((3, 3, 3), 0.99, np.float32)
+    gaps = np.zeros((3, 3, 3), np.float32)
     gaps[:, 0, 1] = gaps[:, 0, 2] = gaps[:, 1, 2] = 0.5
-    alpha[:, 0, 1] = [0.8, 0.5, 0.0]
+    chance[:, 0, 1] = [0.9, 0.75, 0.5]
     labels = np.array([[1, 0, -1], [0, 1, -1], [1, 0, -1]])
     return {
         "label": tf.constant(labels),
-        "alpha": tf.constant(alpha),
+        "chance": tf.constant(chance),
         "gaps": tf.constant(gaps),
     }
 
@@ -127,7 +150,7 @@ def _given(block: dict[str, Any]) -> Any:
 def test_calibration_on_probes(users_at_once: int) -> None:
     monitor = GateMonitor(BLOCK, probes=_probes(), users_at_once=users_at_once)
     logs = _logs(monitor, _model(_given))
-    # Chances (1 + α)/2 of .9 and .5, which are right, and .75, which is wrong.
+    # Chances of .9 and .5, which are right, and .75, which is wrong.
     assert logs["gate_auc"] == pytest.approx(0.5)
     assert logs["gate_brier"] == pytest.approx((0.01 + 0.25 + 0.5625) / 3, rel=1e-6)
     assert logs["gate_ece"] == pytest.approx((0.1 + 0.5 + 0.75) / 3, rel=1e-6)
@@ -135,15 +158,6 @@ def test_calibration_on_probes(users_at_once: int) -> None:
     assert [row["chance"] for row in table] == pytest.approx([0.5, 0.75, 0.9])
     assert [row["accuracy"] for row in table] == [1, 0, 1]
     assert logs["alpha_pairs"] == 4
-
-
-def test_a_joint_gates_weight_is_its_chance() -> None:
-    gate = Gate(("cold", "tail"), objective="joint")
-    gate.build((None, 2))
-    monitor = GateMonitor(BLOCK, probes=_probes())
-    _logs(monitor, _model(_given, gate))
-    chances = [row["chance"] for row in monitor.calibration["bins"]]
-    assert chances == pytest.approx([0, 0.5, 0.8])
 
 
 def test_probes_without_a_known_pair() -> None:
@@ -161,7 +175,7 @@ def test_no_probes_no_calibration() -> None:
 
 def test_a_gate_that_diverged_is_not_a_number(tmp_path: Path) -> None:
     probes = _probes()
-    probes["alpha"] = probes["alpha"] * np.nan
+    probes["chance"] = probes["chance"] * np.nan
     monitor = GateMonitor(BLOCK, probes=probes, table=tmp_path / "gate.json")
     assert np.isnan(_logs(monitor, _model(_given))["gate_brier"])
     assert not (tmp_path / "gate.json").exists()

@@ -38,3 +38,13 @@ def test_sampled_auc(
 
 def test_scores_that_are_not_finite_have_no_auc() -> None:
     assert np.isnan(_auc([1.0, np.nan], [0.0, 2.0])["val_auc_sampled"])
+
+
+def test_log_likelihood() -> None:
+    """Of a positive at log-odds 1 and negatives at 1 and −2, by hand."""
+    logs = _auc([1.0], [1.0, -2.0])
+    expected = np.log([1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1)), 1 / (1 + np.exp(-2))])
+    assert logs["val_log_likelihood"] == pytest.approx(expected.mean())
+    assert _auc([0.0], [0.0])["val_log_likelihood"] == pytest.approx(-np.log(2))
+    # However wrong, it stays a number.
+    assert _auc([-1e4], [1e4])["val_log_likelihood"] == pytest.approx(-1e4)
