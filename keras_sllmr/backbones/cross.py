@@ -13,7 +13,7 @@ def crossed(cross_num: int, layer: Callable[..., Any], **arguments: Any) -> Any:
 
     Args:
         cross_num: int. Cross layers.
-        layer: the DeepCTR layer that holds them all.
+        layer: the layer that holds them all.
         **arguments: of that layer.
 
     Raises:

@@ -5,7 +5,7 @@ from typing import Any
 from keras_sllmr.backbones.cross import crossed
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.backbones.ranker import ranker
-from keras_sllmr.compat import deepctr_layers
+from keras_sllmr.layers.cross_net import CrossNet
 
 
 def dcn(spec: FeatureSpec, *, cross_num: int = 3, **options: Any) -> Any:
@@ -33,5 +33,5 @@ def dcn(spec: FeatureSpec, *, cross_num: int = 3, **options: Any) -> Any:
     Reference:
         Wang et al., "Deep & cross network for ad click predictions", ADKDD 2017.
     """
-    cross = crossed(cross_num, deepctr_layers.CrossNet, parameterization="vector")
+    cross = crossed(cross_num, CrossNet, parameterization="vector")
     return ranker("dcn", spec, cross, **options)

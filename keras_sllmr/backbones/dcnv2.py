@@ -5,9 +5,8 @@ from typing import Any
 from keras_sllmr.backbones.cross import crossed
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.backbones.ranker import ranker
-from keras_sllmr.compat import deepctr_layers
 from keras_sllmr.errors import ConfigError
-from keras_sllmr.layers.one_precision import CrossNetMix
+from keras_sllmr.layers.cross_net import CrossNet, CrossNetMix
 
 
 def dcnv2(
@@ -49,7 +48,7 @@ def dcnv2(
         web-scale learning to rank systems", WWW 2021.
     """
     if low_rank is None:
-        cross = crossed(cross_num, deepctr_layers.CrossNet, parameterization="matrix")
+        cross = crossed(cross_num, CrossNet, parameterization="matrix")
     elif min(low_rank, experts) < 1:
         raise ConfigError(
             "`low_rank` and `experts` must be at least 1. Received: "

@@ -6,7 +6,7 @@ from typing import Any
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.backbones.ranker import ranker
 from keras_sllmr.errors import ConfigError
-from keras_sllmr.layers.one_precision import AttentionPooling
+from keras_sllmr.layers.attention_pooling import AttentionPooling
 from keras_sllmr.layers.padding_mask import PaddingMask
 
 

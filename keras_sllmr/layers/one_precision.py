@@ -20,6 +20,7 @@ class OnePrecision(keras.layers.Layer):
             super().build(input_shape)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the layer."""
         # Inner layers may be built, and make layers of their own, in the first call.
         with _global(self.dtype_policy):
             return super().__call__(*args, **kwargs)
@@ -43,25 +44,4 @@ class DNN(OnePrecision, deepctr_layers.DNN):
         >>> layer = DNN([3, 2], dtype="mixed_bfloat16")
         >>> layer(keras.Input((4,))).dtype.name
         'bfloat16'
-    """
-
-
-@keras.utils.register_keras_serializable("keras_sllmr")
-class CrossNetMix(OnePrecision, deepctr_layers.CrossNetMix):
-    """Cross layers of low-rank experts; see `deepctr.layers.CrossNetMix`.
-
-    Example:
-        >>> CrossNetMix(low_rank=2)(keras.Input((4,))).shape
-        TensorShape([None, 4])
-    """
-
-
-@keras.utils.register_keras_serializable("keras_sllmr")
-class AttentionPooling(OnePrecision, deepctr_layers.AttentionSequencePoolingLayer):
-    """DIN's pooling; see `deepctr.layers.AttentionSequencePoolingLayer`.
-
-    Example:
-        >>> layer = AttentionPooling((3,), supports_masking=True)
-        >>> layer.get_config()["att_hidden_units"]
-        (3,)
     """

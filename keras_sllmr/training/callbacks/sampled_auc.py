@@ -32,10 +32,12 @@ class SampledAUC(keras.callbacks.Callback):
         scores = np.concatenate(parts)
         finite = np.isfinite(scores).all()
         if logs is not None:
-            auc = float(roc_auc_score(labels, scores)) if finite else np.nan
-            signed = np.where(labels == 1, -scores, scores).astype(np.float64)
-            logs["val_auc_sampled"] = auc
-            logs["val_log_likelihood"] = -float(np.logaddexp(0, signed).mean())
+            auc = likelihood = np.nan
+            if finite:
+                auc = float(roc_auc_score(labels, scores))
+                signed = np.where(labels == 1, -scores, scores).astype(np.float64)
+                likelihood = -float(np.logaddexp(0, signed).mean())
+            logs["val_auc_sampled"], logs["val_log_likelihood"] = auc, likelihood
 
     def _scores(self, dataset: Any) -> np.ndarray:
         return np.concatenate([self._predict(batch).numpy()[:, 0] for batch in dataset])

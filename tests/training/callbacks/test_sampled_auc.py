@@ -37,7 +37,9 @@ def test_sampled_auc(
 
 
 def test_scores_that_are_not_finite_have_no_auc() -> None:
-    assert np.isnan(_auc([1.0, np.nan], [0.0, 2.0])["val_auc_sampled"])
+    for wrong in (np.nan, np.inf):
+        logs = _auc([1.0, wrong], [0.0, 2.0])
+        assert np.isnan([logs["val_auc_sampled"], logs["val_log_likelihood"]]).all()
 
 
 def test_log_likelihood() -> None:

@@ -1,0 +1,113 @@
+"""DIN's attention of a target to a history, over the filled places alone."""
+
+from typing import Any
+
+from keras_sllmr.compat import deepctr_layers, in_xla, keras, tf
+from keras_sllmr.errors import ConfigError
+from keras_sllmr.layers.one_precision import OnePrecision
+
+
+@keras.utils.register_keras_serializable("keras_sllmr")
+class AttentionPooling(OnePrecision, deepctr_layers.AttentionSequencePoolingLayer):
+    r"""DeepCTR's layer, computed faster where masked keys are zeros.
+
+    \(\sum_k a(q, h_k)\, h_k\) with the local activation unit \(a(q, h) =
+    \mathrm{MLP}[q, h, q - h, q \circ h]\). The first product is split by its inputs,
+
+    \([q, h, q - h, q \circ h]\, W = q\,(W_1 + W_3) + h\,(W_2 - W_3) + (q \circ h) W_4\),
+
+    so that the query's share is computed once a row; and only filled places are
+    computed, with one more a row that stands for its padding in Dice's batch statistics,
+    as often as the row has padding. See `deepctr.layers.AttentionSequencePoolingLayer`
+    for the arguments. Under XLA, and with an activation layer of your own, DeepCTR's
+    computation is used.
+
+    Masked keys must be zeros, as `EmbeddingBag` gives them; their gradient is zero.
+
+    Raises:
+        ConfigError: when called without a mask that `supports_masking` promises.
+
+    Example:
+        >>> layer = AttentionPooling([4], "dice", supports_masking=True)
+        >>> target, history = tf.ones([2, 1, 3]), tf.ones([2, 5, 3])
+        >>> layer([target, history], mask=[None, tf.fill([2, 5], True)]).shape
+        TensorShape([2, 1, 3])
+
+    Reference:
+        Zhou et al., "Deep interest network for click-through rate prediction", KDD
+        2018, sections 4.3 and 5.3.
+    """
+
+    def call(self, inputs: Any, mask: Any = None, training: Any = None) -> Any:
+        """See the class."""
+        unit = self.local_att
+        if not unit.built:
+            # DeepCTR makes the weights in its first call.
+            unit([inputs[0], inputs[1]], training=False)
+        known = (deepctr_layers.Dice, keras.layers.Activation)
+        layers = unit.dnn.activation_layers
+        if in_xla() or not layers or any(type(one) not in known for one in layers):
+            return super().call(inputs, mask=mask, training=training)
+        filled = self._filled(inputs, mask)
+        places = tf.where(filled)
+        rows = places[:, 0]
+        keys = tf.gather_nd(inputs[1], places)
+        scores = self._scores(inputs[0][:, 0], keys, rows, filled, training)
+        if self.weight_normalization or self.return_score:
+            shape = tf.shape(filled, out_type=places.dtype)
+            spread = tf.scatter_nd(places, scores, shape)
+            if self.weight_normalization:
+                spread = tf.nn.softmax(tf.where(filled, spread, spread.dtype.min))
+            if self.return_score:
+                return spread[:, tf.newaxis]
+            scores = tf.gather_nd(spread, places)
+        pooled = tf.math.unsorted_segment_sum(
+            keys * scores[:, tf.newaxis], rows, tf.shape(filled)[0]
+        )
+        return pooled[:, tf.newaxis]
+
+    def _filled(self, inputs: Any, mask: Any) -> Any:
+        """Which places hold keys, `[batch, N]`."""
+        if not self.supports_masking:
+            return tf.sequence_mask(inputs[2][:, 0], inputs[1].shape[1])
+        if mask is None or mask[-1] is None:
+            raise ConfigError(
+                "With `supports_masking`, the keys must have a Keras mask. Received: "
+                f"mask={mask}"
+            )
+        return mask[-1]
+
+    def _scores(
+        self, query: Any, keys: Any, rows: Any, filled: Any, training: Any
+    ) -> Any:
+        """a(q, h) of the filled places, `[places]`."""
+        unit = self.local_att
+        dnn = unit.dnn
+        w_query, w_key, w_difference, w_product = tf.split(dnn.kernels[0], 4)
+        of_query = tf.nn.bias_add(tf.matmul(query, w_query + w_difference), dnn.bias[0])
+        both = tf.concat([keys, tf.gather(query, rows) * keys], axis=1)
+        kernel = tf.concat([w_key - w_difference, w_product], axis=0)
+        x = tf.matmul(both, kernel) + tf.gather(of_query, rows)
+        times = None
+        if training is not False:
+            # A key of zeros leaves the query's share alone.
+            x = tf.concat([x, of_query], axis=0)
+            padding = tf.reduce_sum(tf.cast(~filled, x.dtype), axis=1)
+            times = tf.concat([tf.ones_like(rows, x.dtype), padding], axis=0)
+        for i, activation in enumerate(dnn.activation_layers):
+            if i:
+                x = tf.nn.bias_add(tf.matmul(x, dnn.kernels[i]), dnn.bias[i])
+            if isinstance(activation, deepctr_layers.Dice):
+                x = _dice(activation, x, times, training)
+            else:
+                x = activation(x)
+        scores = tf.nn.bias_add(tf.matmul(x, unit.kernel), unit.bias)
+        return scores[: tf.shape(rows)[0], 0]
+
+
+def _dice(layer: Any, x: Any, times: Any, training: Any) -> Any:
+    """DeepCTR's Dice of rows `[n, units]`, of which each counts some `times`."""
+    # Its normalisation knows three axes, and takes any weights for a mask.
+    mask = None if times is None else times[tf.newaxis]
+    normed = layer.bn(x[tf.newaxis], training=training, mask=mask)[0]
+    return x * (layer.alphas + (1 - layer.alphas) * tf.sigmoid(normed))
