@@ -61,17 +61,23 @@ class Cell:
         return "-".join(part.replace(" ", "_") for part in parts if part)
 
 
-def cells_of(study: str, backbones: list[str], seeds: int) -> list[Cell]:
+def cells_of(
+    study: str,
+    backbones: list[str],
+    seeds: int,
+    teachers: list[str],
+    guided: list[str],
+) -> list[Cell]:
     """The runs of a study; the ones without guidance come first."""
     every = [(b, s) for s in range(seeds) for b in backbones]
     plain = [Cell(b, s) for b, s in every]
     if study == "transfer":
         return plain + [Cell(b, s, "gate", "real") for b, s in every]
     return plain + [
-        Cell(b, s, name, teacher, {**settings, "shuffled_from": start})
+        Cell(b, s, name, teacher, {**GUIDED[name], "shuffled_from": TEACHERS[teacher]})
         for b, s in every
-        for teacher, start in TEACHERS.items()
-        for name, settings in GUIDED.items()
+        for teacher in teachers
+        for name in guided
     ]
 
 
@@ -185,13 +191,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("runs/guidance_study"))
     parser.add_argument("--backbones", nargs="+", help="of the study's own by default")
+    parser.add_argument("--teachers", nargs="+", choices=TEACHERS, default=[*TEACHERS])
+    parser.add_argument("--guidance", nargs="+", choices=GUIDED, default=[*GUIDED])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     usual = {"transfer": ["deepfm", "dcnv2"], "selectivity": ["deepfm"]}
     backbones = options.backbones or usual[options.study]
-    cells = cells_of(options.study, backbones, options.seeds)
+    cells = cells_of(
+        options.study, backbones, options.seeds, options.teachers, options.guidance
+    )
     bench = Bench(options.data, options.work, options.epochs)
     console, reports = Console(stderr=options.json), {}
     for cell in cells:

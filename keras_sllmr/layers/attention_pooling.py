@@ -52,19 +52,21 @@ class AttentionPooling(OnePrecision, deepctr_layers.AttentionSequencePoolingLaye
         places = tf.where(filled)
         rows = places[:, 0]
         keys = tf.gather_nd(inputs[1], places)
-        scores = self._scores(inputs[0][:, 0], keys, rows, filled, training)
+        scores = self._scores(
+            tf.squeeze(inputs[0], axis=1), keys, rows, filled, training
+        )
         if self.weight_normalization or self.return_score:
             shape = tf.shape(filled, out_type=places.dtype)
             spread = tf.scatter_nd(places, scores, shape)
             if self.weight_normalization:
                 spread = tf.nn.softmax(tf.where(filled, spread, spread.dtype.min))
             if self.return_score:
-                return spread[:, tf.newaxis]
+                return tf.expand_dims(spread, axis=1)
             scores = tf.gather_nd(spread, places)
         pooled = tf.math.unsorted_segment_sum(
-            keys * scores[:, tf.newaxis], rows, tf.shape(filled)[0]
+            keys * tf.expand_dims(scores, axis=1), rows, tf.shape(filled)[0]
         )
-        return pooled[:, tf.newaxis]
+        return tf.expand_dims(pooled, axis=1)
 
     def _filled(self, inputs: Any, mask: Any) -> Any:
         """Which places hold keys, `[batch, N]`."""
@@ -108,6 +110,7 @@ class AttentionPooling(OnePrecision, deepctr_layers.AttentionSequencePoolingLaye
 def _dice(layer: Any, x: Any, times: Any, training: Any) -> Any:
     """DeepCTR's Dice of rows `[n, units]`, of which each counts some `times`."""
     # Its normalisation knows three axes, and takes any weights for a mask.
-    mask = None if times is None else times[tf.newaxis]
-    normed = layer.bn(x[tf.newaxis], training=training, mask=mask)[0]
-    return x * (layer.alphas + (1 - layer.alphas) * tf.sigmoid(normed))
+    mask = None if times is None else tf.expand_dims(times, axis=0)
+    normed = layer.bn(tf.expand_dims(x, axis=0), training=training, mask=mask)
+    share = tf.sigmoid(tf.squeeze(normed, axis=0))
+    return x * (layer.alphas + (1 - layer.alphas) * share)

@@ -4,13 +4,14 @@ from typing import Any
 
 from keras_sllmr.compat import deepctr_layers, keras, tf
 from keras_sllmr.layers.one_precision import OnePrecision
+from keras_sllmr.layers.zero_penalty import NoZeroPenalty
 
 # Above, the products of all fields cost more than DeepCTR's way, and memory.
 _MOST_PRODUCTS = 10_000
 
 
 @keras.utils.register_keras_serializable("keras_sllmr")
-class CIN(OnePrecision, deepctr_layers.CIN):
+class CIN(NoZeroPenalty, OnePrecision, deepctr_layers.CIN):
     r"""DeepCTR's layer with its regularisation in the configuration, computed faster.
 
     DeepCTR leaves `l2_reg` out, so that a loaded model would be regularised by 1e-5
@@ -53,7 +54,7 @@ class CIN(OnePrecision, deepctr_layers.CIN):
             kernel = tf.transpose(tf.reshape(kernel, [fields, maps, size]), [1, 0, 2])
             by_field = tf.matmul(coefficients, tf.reshape(kernel, [maps, -1]))
             coefficients = tf.concat(
-                [tf.reshape(by_field, [-1, size]), bias[tf.newaxis]], axis=0
+                [tf.reshape(by_field, [-1, size]), tf.expand_dims(bias, 0)], axis=0
             )
             degrees = [degree + 1 for degree in degrees] + [0]
             direct = coefficients
@@ -76,7 +77,7 @@ def _sums_of_products(fields: Any, most: int) -> list[Any]:
     count, dim = fields.shape[1:]
     products = [fields]
     while len(products) < (most + 1) // 2:
-        longer = products[-1][:, :, tf.newaxis] * fields[:, tf.newaxis]
+        longer = tf.expand_dims(products[-1], 2) * tf.expand_dims(fields, 1)
         products.append(tf.reshape(longer, [-1, count ** (len(products) + 1), dim]))
     total = tf.reduce_sum(fields, axis=2)
     sums = [tf.fill([tf.shape(fields)[0], 1], tf.cast(dim, fields.dtype)), total]

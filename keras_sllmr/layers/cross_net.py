@@ -4,10 +4,11 @@ from typing import Any
 
 from keras_sllmr.compat import deepctr_layers, keras, tf
 from keras_sllmr.layers.one_precision import OnePrecision
+from keras_sllmr.layers.zero_penalty import NoZeroPenalty
 
 
 @keras.utils.register_keras_serializable("keras_sllmr")
-class CrossNet(deepctr_layers.CrossNet):
+class CrossNet(NoZeroPenalty, deepctr_layers.CrossNet):
     r"""DeepCTR's layer, computed faster.
 
     \(x_{l+1} = x_0\, x_l^\top w_l + b_l + x_l\), or with `"matrix"`
@@ -37,7 +38,7 @@ class CrossNet(deepctr_layers.CrossNet):
 
 
 @keras.utils.register_keras_serializable("keras_sllmr")
-class CrossNetMix(OnePrecision, deepctr_layers.CrossNetMix):
+class CrossNetMix(NoZeroPenalty, OnePrecision, deepctr_layers.CrossNetMix):
     r"""DeepCTR's layer, with the experts of a layer in one product each way.
 
     \(x_{l+1} = x_0 \circ \big(\sum_k g_k(x_l)\, U^k_l \tanh(C^k_l \tanh(V^{k\top}_l
@@ -71,7 +72,7 @@ class CrossNetMix(OnePrecision, deepctr_layers.CrossNetMix):
             hidden = tf.matmul(tf.transpose(hidden, [1, 0, 2]), c, transpose_b=True)
             hidden = tf.transpose(tf.tanh(hidden), [1, 0, 2])
             # Weighed before the last product, which then sums over the experts.
-            weighed = hidden * tf.nn.softmax(tf.matmul(x, gates))[:, :, tf.newaxis]
+            weighed = hidden * tf.expand_dims(tf.nn.softmax(tf.matmul(x, gates)), 2)
             mixture = tf.matmul(tf.reshape(weighed, [-1, experts * rank]), back)
             x = inputs * tf.nn.bias_add(mixture, tf.reshape(bias, [-1])) + x
         return x

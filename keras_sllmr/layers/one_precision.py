@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_sllmr.compat import deepctr_layers, keras
+from keras_sllmr.layers.zero_penalty import NoZeroPenalty
 
 
 class OnePrecision(keras.layers.Layer):
@@ -37,7 +38,7 @@ def _global(policy: Any) -> Iterator[None]:
 
 
 @keras.utils.register_keras_serializable("keras_sllmr")
-class DNN(OnePrecision, deepctr_layers.DNN):
+class DNN(NoZeroPenalty, OnePrecision, deepctr_layers.DNN):
     """The perceptron; see `deepctr.layers.DNN` for the arguments.
 
     Example:

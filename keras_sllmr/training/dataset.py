@@ -76,7 +76,8 @@ class TrainingData:
         held_out: the probes that judge the gate, or `None` without scores.
 
     Raises:
-        ConfigError: when a batch has no room for a positive and its negatives.
+        ConfigError: when a batch has no room for a positive and its negatives, or
+            `labelled_pairs` meets `shuffled_from`.
         DataError: when the score table has no pair to learn from, or too few probes.
     """
 
@@ -109,6 +110,12 @@ class TrainingData:
         self.held_out: GuidanceBlocks | None = None
         if scores is not None:
             self._take_scores(scores, labelled_pairs, shuffled_from)
+        if labelled_pairs and shuffled_from is not None:
+            raise ConfigError(
+                "`labelled_pairs` and `shuffled_from` exclude each other: labelled items "
+                "would keep their true scores. Received: "
+                f"shuffled_from={shuffled_from}, labelled_pairs=True"
+            )
         self.positives = min(settings.rows // group, len(self.train))
 
     def _take_scores(

@@ -83,12 +83,16 @@ def build_model(
         regularizer=_regularizer(selective),
         weight=weight if method == "sllmr" else 0.0,
     )
+    _compile(model, settings)
+    return model
+
+
+def _compile(model: SelectiveModel, settings: TrainSettings) -> None:
     model.compile(
         LazyAdam(settings.learning_rate),
         base_loss(settings.loss),
         steps_per_execution=32,
     )
-    return model
 
 
 def _regularizer(selective: SelectiveSettings) -> Regularizer:
@@ -191,6 +195,8 @@ def train(
             data.refer_to(plain.block_logits)
             if settings.selective.gate_objective == "agreement":
                 fit_gate(model, data)
+                # Keras trains what was trainable when the model was compiled.
+                _compile(model, settings)
         resumable = ResumableTraining(
             work,
             key=key,

@@ -189,7 +189,7 @@ def _assert_trains_alike(
         )
 
 
-MODES = {
+MODES: dict[str, dict[str, Any]] = {
     "graph": {},
     "steps_per_execution": {"steps_per_execution": 2},
     "xla": {"jit_compile": True},

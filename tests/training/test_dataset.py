@@ -234,7 +234,7 @@ def test_every_block_comes_once_before_any_comes_twice(guided: TrainingData) -> 
 def _probed(guided: TrainingData) -> set[tuple[int, ...]]:
     """Users, positions and items of the hidden positives that the gate is shown."""
     assert guided.held_out is not None
-    found = set()
+    found: set[tuple[int, ...]] = set()
     for block in (guided.blocks[PROBES][0], guided.held_out):
         positive = block.items[block.labels == 1]
         rows = (block.users.tolist(), block.positions.tolist(), positive.tolist())
@@ -276,13 +276,16 @@ def test_a_batch_larger_than_the_data_with_guidance(
 
 
 def test_unguided_batches_of_guided_data(guided: TrainingData) -> None:
-    plain, labels = _first(guided, guided=False)
+    plain, labels = _first(guided, blocks=())
     batch, expected = _first(guided)
     assert set(plain) == {LABELLED} and set(batch) == {LABELLED, GUIDANCE, PROBES}
     np.testing.assert_array_equal(labels, expected)
     np.testing.assert_array_equal(
         plain[LABELLED]["item"]["item"], batch[LABELLED]["item"]["item"]
     )
+    alone, _ = _first(guided, blocks=(GUIDANCE,))
+    assert set(alone) == {LABELLED, GUIDANCE}
+    np.testing.assert_array_equal(alone[GUIDANCE]["score"], batch[GUIDANCE]["score"])
 
 
 def test_a_block_holds_what_the_table_says(
@@ -325,10 +328,14 @@ def test_scores_of_labelled_rows(world: Any, scores_of: Scores) -> None:
     assert hits
 
 
-def test_without_labelled_scores(world: Any, guided: TrainingData) -> None:
+def test_without_labelled_scores(
+    world: Any, guided: TrainingData, scores_of: Scores
+) -> None:
     assert set(_first(guided)[0][LABELLED]) == {"user", "item"}
     alone = _data(world, labelled_pairs=True)  # no table to join
     assert set(_first(alone)[0][LABELLED]) == {"user", "item"}
+    unguided = _data(world, scores=scores_of("right"), labelled_pairs=True)
+    assert set(_first(unguided, blocks=())[0][LABELLED]) == {"user", "item"}
 
 
 def _users(blocks: GuidanceBlocks | None) -> set[int]:

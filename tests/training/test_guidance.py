@@ -55,7 +55,8 @@ def test_some_of_the_rows() -> None:
     assert turned.items.tolist() == [[8, 9, 10], [5, 8, 0]]
     assert len(blocks.take(np.array([], int))) == 0
     referred = replace(blocks, reference=blocks.scores * 2)
-    assert referred.take(np.array([1])).reference.tolist() == [[0.25, 0.5, 0.5]]
+    reference = referred.take(np.array([1])).reference
+    assert reference is not None and reference.tolist() == [[0.25, 0.5, 0.5]]
 
 
 def test_joined_rows_are_padded_to_the_widest() -> None:

@@ -334,7 +334,7 @@ def test_all_features_are_an_items_by_default(
     def materialised(x: dict[str, Any], y: Any) -> tuple[dict[str, Any], Any]:
         blocks = {}
         for name, block in x.items():
-            users, width = block["item"]["item"].shape
+            width = block["item"]["item"].shape[1]
             history = tf.repeat(block["user"]["history"][:, None], width, axis=1)
             item = {"item": block["item"]["item"], "history": history}
             blocks[name] = {**block, "user": {}, "item": item}

@@ -141,7 +141,7 @@ def test_tables(tables: Callable[..., SignalTables]) -> None:
     expected = np.repeat([[np.log(3) / most], [1.0]], 3, axis=1)
     np.testing.assert_allclose(signals["log_history"], expected, rtol=1e-6)
     # Items 1 and 2 have two training events, 3 and 5 one; 8 to 10 and padding none.
-    expected = [[np.log(2) / np.log(3), 0, 0], [0, 0, 1]]
+    expected = np.array([[np.log(2) / np.log(3), 0, 0], [0, 0, 1]])
     np.testing.assert_allclose(signals["log_popularity"], expected, rtol=1e-6)
     assert set(signals) == set(ITEM_SIGNALS) - {"uncertainty"}
     for values in signals.values():

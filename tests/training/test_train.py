@@ -7,12 +7,16 @@ import pytest
 
 from keras_sllmr.compat import keras
 from keras_sllmr.errors import ConfigError, StoreError
+from keras_sllmr.io.atomic import read_json
 from keras_sllmr.io.lock import exclusive
+from keras_sllmr.losses.evidence import Evidence
 from keras_sllmr.store.score_table import ScoreTable
+from keras_sllmr.training import reference
 from keras_sllmr.training import train as train_module
 from keras_sllmr.training.settings import TrainSettings
-from keras_sllmr.training.train import train
+from keras_sllmr.training.train import CALIBRATION, train
 from keras_sllmr.training.trained_model import TrainedModel
+from keras_sllmr.training.uncertainty import Confidence
 
 Scores = Callable[[str], ScoreTable]
 
@@ -45,12 +49,17 @@ class _Killed(BaseException):
 
 
 class _KillAt(keras.callbacks.Callback):
-    def __init__(self, epoch: int) -> None:
+    """Kills in an epoch of the first model that is trained, or of a later one."""
+
+    def __init__(self, epoch: int, model: int = 1) -> None:
         super().__init__()
-        self.epoch = epoch
+        self.place, self.models = (model, epoch), 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.models += 1
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self.number == self.epoch:
+        if (self.models, self.number) == self.place:
             raise _Killed
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -118,34 +127,88 @@ def test_selective_training(tmp_path: Path, world: Any, scores_of: Scores) -> No
         "sllmr",
         world.split,
         tmp_path / "model",
-        settings=_settings(selective={"weight": 0.3, "margin": 0.7}),
+        settings=_settings(selective={"weight": 0.3}),
         text=world.text,
         scores=table,
     )
     assert trained.manifest["parent"]["scores"] == table.manifest["fingerprint"]
-    assert (trained.model.weight, trained.model.regularizer.margin) == (0.3, 0.7)
+    assert isinstance(trained.model.regularizer, Evidence)
+    assert trained.model.weight == 0.3 and trained.model.gate.prior
     history = trained.history
+    assert 1 <= len(history["reference"]) <= 2
+    assert all(np.isfinite(e["val_log_likelihood"]) for e in history["reference"])
     assert history["pairs_per_batch"] > 0
     assert 0 < history["labelled_rows_with_a_score"] < 1
     for epoch in history["epochs"]:
         assert epoch["loss"] == pytest.approx(
-            epoch["base_loss"] + 0.3 * epoch["pair_loss"] + epoch["gate_loss"],
-            rel=1e-5,
+            epoch["base_loss"] + 0.3 * epoch["pair_loss"], rel=1e-5
         )
         assert 0 < epoch["alpha"] < 1 and epoch["alpha_pairs"] > 0
-    names = {"gate_cold", "gate_tail", "gate_uncertainty", "gate_bias"}
-    assert names <= set(history["epochs"][0])
-    gate = trained.model.gate.weight.numpy()
-    best = history["epochs"][history["best_epoch"] - 1]
-    signals = trained.model.gate.signals
-    assert [best[f"gate_{name}"] for name in signals] == pytest.approx(list(gate))
+        assert 0 <= epoch["gate_auc"] <= 1 and 0 <= epoch["gate_brier"] <= 1
+    gate = trained.model.gate
+    learnt = dict(zip(gate.signals, gate.weight.numpy(), strict=True))
+    assert any(learnt.values())
+    # It was fitted to the reference before, and stays as it is.
+    for epoch in history["epochs"]:
+        assert {name: epoch[f"gate_{name}"] for name in learnt} == pytest.approx(learnt)
+    calibration = read_json(trained.path / CALIBRATION)["epochs"]
+    assert [entry["epoch"] for entry in calibration] == [1, 2]
+    assert all(entry["pairs"] > 0 for entry in calibration)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_the_papers_regularizer_and_every_other_choice(
+    tmp_path: Path, world: Any, scores_of: Scores
+) -> None:
+    batch = {"rows": 160, "negatives": 3, "negative_sampling": "in_batch"}
+    signals = ["cold", "uncertainty", "margin", "popularity_gap"]
+    trained = train(
+        "sllmr",
+        world.split,
+        tmp_path / "model",
+        settings=_settings(
+            selective={
+                "regularizer": "pairwise",
+                "form": "logistic",
+                "margin": 0.7,
+                "max_pairs": 8,
+                "labelled_pairs": True,
+                "signals": signals,
+                "uncertainty": "confidence",
+            },
+            batch=batch,
+            loss="bpr",
+            epochs=1,
+        ),
+        text=world.text,
+        scores=scores_of("right"),
+    )
+    model = trained.model
+    assert (model.regularizer.margin, model.regularizer.form) == (0.7, "logistic")
+    assert model.regularizer.max_pairs == 8
+    assert isinstance(model.uncertainty, Confidence)
+    assert (model.gate.signals, model.gate.pair_signals) == (
+        ("cold", "uncertainty"),
+        ("margin", "popularity_gap"),
+    )
+    assert model.weight == 0.1 and not model.gate.prior
+    assert "reference" not in trained.history
+    (epoch,) = trained.history["epochs"]
+    assert epoch["gate_loss"] > 0
+    parts = epoch["base_loss"] + 0.1 * epoch["pair_loss"] + epoch["gate_loss"]
+    assert epoch["loss"] == pytest.approx(parts, rel=1e-5)
+    assert trained.history["pairs_per_batch"] > 0
+    names = [f"gate_{name}" for name in signals]
+    assert all(epoch[name] for name in names)
 
 
 @pytest.mark.usefixtures("eagerly")
 def test_goes_on_after_being_killed(
-    tmp_path: Path, world: Any, scores_of: Scores
+    tmp_path: Path, world: Any, scores_of: Scores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = _settings(epochs=3)
+    # The gate is fitted anew each time; without graphs that takes the longest.
+    monkeypatch.setattr(reference, "_GATE_STEPS", 5)
+    settings = _settings()
 
     def run(name: str, *callbacks: Any) -> TrainedModel:
         return train(
@@ -159,13 +222,18 @@ def test_goes_on_after_being_killed(
         )
 
     whole = run("whole")
+    work = tmp_path / "model.checkpoint"
     with pytest.raises(_Killed):
-        run("model", _KillAt(epoch=1))
-    assert not (tmp_path / "model").exists()
-    assert (tmp_path / "model.checkpoint" / "progress.json").exists()
+        run("model", _KillAt(epoch=1))  # the reference
+    assert (work / "reference" / "progress.json").exists()
+    watch = _Watch()
+    with pytest.raises(_Killed):
+        run("model", watch, _KillAt(epoch=1, model=2))
+    assert watch.numbers == [1, 0]
+    assert not (tmp_path / "model").exists() and (work / "progress.json").exists()
     watch = _Watch()
     resumed = run("model", watch)
-    assert watch.numbers == [1, 2]
+    assert watch.numbers == [1]
     assert not (tmp_path / "model.checkpoint").exists()
     assert resumed.history["best_epoch"] == whole.history["best_epoch"]
     for one, other in zip(
