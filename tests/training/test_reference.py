@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.layers.gate import Gate
