@@ -237,7 +237,8 @@ class SelectiveModel(keras.Model):
 
     @property
     def _gate_needs_logits(self) -> bool:
-        if self.gate.prior:
+        """Whether supervising the gate takes a pass of the backbone over the probes."""
+        if self.gate.prior or self.gate.objective != "agreement":
             return False
         return bool(
             {"uncertainty", "margin"} & {*self.gate.signals, *self.gate.pair_signals}

@@ -394,6 +394,11 @@ def test_too_few_probes(tmp_path: Any, world: Any) -> None:
         TrainingData(world.split, world.tables, scores=table)
 
 
+def test_labelled_pairs_cannot_be_shuffled(world: Any, scores_of: Scores) -> None:
+    with pytest.raises(ConfigError, match="exclude each other.*shuffled_from=0"):
+        _data(world, scores=scores_of("right"), labelled_pairs=True, shuffled_from=0)
+
+
 def test_shuffled_scores(world: Any, scores_of: Scores) -> None:
     lengths = world.split.train_lengths
     right = _data(world, scores=scores_of("right"))
