@@ -23,6 +23,7 @@ _PUBLIC = {
     "build_backbone": "keras_sllmr.backbones.registry",
     "Gate": "keras_sllmr.layers.gate",
     "BPR": "keras_sllmr.losses.bpr",
+    "Evidence": "keras_sllmr.losses.evidence",
     "InfoNCE": "keras_sllmr.losses.info_nce",
     "PairwiseHinge": "keras_sllmr.losses.pairwise_hinge",
     "PointwiseMSE": "keras_sllmr.losses.pointwise",
