@@ -102,6 +102,12 @@ class TrainingData:
                 "`rows` must hold a positive and its negatives. Received: "
                 f"rows={settings.rows}, negatives={settings.negatives}"
             )
+        if labelled_pairs and shuffled_from is not None:
+            raise ConfigError(
+                "`labelled_pairs` and `shuffled_from` exclude each other: labelled items "
+                "would keep their true scores. Received: "
+                f"shuffled_from={shuffled_from}, labelled_pairs=True"
+            )
         self.signals = SignalTables(
             split, cold_max=settings.cold_max, tail_share=settings.tail_share
         )
@@ -110,12 +116,6 @@ class TrainingData:
         self.held_out: GuidanceBlocks | None = None
         if scores is not None:
             self._take_scores(scores, labelled_pairs, shuffled_from)
-        if labelled_pairs and shuffled_from is not None:
-            raise ConfigError(
-                "`labelled_pairs` and `shuffled_from` exclude each other: labelled items "
-                "would keep their true scores. Received: "
-                f"shuffled_from={shuffled_from}, labelled_pairs=True"
-            )
         self.positives = min(settings.rows // group, len(self.train))
 
     def _take_scores(
