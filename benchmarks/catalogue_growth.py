@@ -78,11 +78,8 @@ def synthetic(
 
 def prepare(folder: Path, n_items: int, **shape: Any) -> dict[str, str]:
     """Paths of the store and of a table of random scores, made unless there."""
-    from keras_sllmr.scoring.candidates import (
-        CandidateSettings,
-        draw_candidates,
-        unique_pairs,
-    )
+    from keras_sllmr.scoring.candidates import CandidateSettings
+    from keras_sllmr.scoring.sampler import CandidateSampler
     from keras_sllmr.store.feature_store import FeatureStore
     from keras_sllmr.store.score_table import ScoreTable
     from keras_sllmr.store.split import LeaveOneOut
@@ -95,12 +92,12 @@ def prepare(folder: Path, n_items: int, **shape: Any) -> dict[str, str]:
         return paths
     raw = synthetic(n_items, **shape)
     store = FeatureStore.create(store_path, raw)
-    parts = draw_candidates(LeaveOneOut(store), CandidateSettings(near=0, uniform=15))
-    kept = unique_pairs(parts, n_items)
+    settings = CandidateSettings(near=0, tail=2, tail_near=0, uniform=15)
+    sampler = CandidateSampler(LeaveOneOut(store), settings)
     rng = np.random.default_rng(0)
     rows = [
-        part.frame(rng.uniform(size=part.items.shape), keep)
-        for part, keep in zip(parts, kept, strict=True)
+        part.frame(rng.uniform(size=part.items.shape))
+        for part in sampler.draw(np.arange(1, store.n_users + 1))
     ]
     ScoreTable.create(
         scores,

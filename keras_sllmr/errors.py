@@ -36,3 +36,9 @@ class EnvironmentProblem(SllmrError, ImportError):
     """The installed packages or the machine cannot run this."""
 
     exit_code = 5
+
+
+class EndpointError(SllmrError):
+    """An LLM endpoint refuses, or is down; what it answered so far is kept."""
+
+    exit_code = 6

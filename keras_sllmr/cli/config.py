@@ -2,15 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, model_validator
 
-from keras_sllmr.errors import ConfigError
-from keras_sllmr.settings import Settings
-
-AnySettings = TypeVar("AnySettings", bound=Settings)
+from keras_sllmr.scoring.choices import Calibration, Missing, Order
+from keras_sllmr.scoring.llm.caps import Caps
+from keras_sllmr.scoring.llm.transport import TransportSettings
+from keras_sllmr.settings import Settings, read_mapping, settings_of
 
 
 class ImportConfig(Settings):
@@ -27,18 +26,64 @@ class ImportConfig(Settings):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class ScoreConfig(Settings):
-    """The teacher and its candidates.
+class EncodeConfig(Settings):
+    """What makes the items' text vectors.
 
     Args:
-        teacher: `embedded`, the only one so far: MiniLM mixed with TF-IDF.
-        weights: of MiniLM and of TF-IDF.
-        candidates: as `scoring.candidates.CandidateSettings` takes them.
+        encoder: `minilm`, embedded; `sentence-transformers`, any of its models where it
+            is installed; or `openai`, an embeddings endpoint.
+        model: str. Of the last two.
+        dimensions: int. `openai`: components to ask for.
+        base_url: str. `openai`: see `LLMSettings`, as for the rest.
+        api_key_env: str.
+        prices: str.
+        caps: see `Caps`.
+        transport: see `TransportSettings`.
     """
 
-    teacher: Literal["embedded"] = "embedded"
+    encoder: Literal["minilm", "sentence-transformers", "openai"] = "minilm"
+    model: str | None = None
+    dimensions: int | None = Field(None, ge=1)
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    prices: str | None = None
+    caps: Caps = Caps()
+    transport: TransportSettings = TransportSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> "EncodeConfig":
+        if (self.model is None) != (self.encoder == "minilm"):
+            raise ValueError(
+                "`model` must name the model of `sentence-transformers` or `openai`, "
+                f"and of these alone, got encoder={self.encoder!r}, model={self.model!r}"
+            )
+        return self
+
+
+class ScoreConfig(Settings):
+    """The teacher, its candidates and what becomes of its scores.
+
+    Args:
+        teacher: `embedded`, the text vectors mixed with TF-IDF; `encoder`, the text
+            vectors alone; `tfidf`; or `llm`, a language model behind an endpoint.
+        weights: of the text vectors and of TF-IDF in `embedded`.
+        candidates: as `scoring.candidates.CandidateSettings` takes them.
+        calibration: how scores become [0, 1], see `scoring.calibration.calibrate`.
+            Defaults to `sigmoid` of standardised scores, and for `llm` to `none`.
+        missing: `drop`, or `half` for the paper's 0.5.
+        order: whom an `llm` is asked about first: `benefit`, `random` or `user`.
+        batch: bool. Ask the `llm` through its Batch API.
+        llm: as `scoring.llm.settings.LLMSettings` takes it.
+    """
+
+    teacher: Literal["embedded", "encoder", "tfidf", "llm"] = "embedded"
     weights: tuple[float, float] = (1.0, 1.0)
     candidates: dict[str, Any] = Field(default_factory=dict)
+    calibration: Calibration | None = None
+    missing: Missing = "drop"
+    order: Order = "benefit"
+    batch: bool = False
+    llm: dict[str, Any] = Field(default_factory=dict)
 
 
 class ExportConfig(Settings):
@@ -63,6 +108,7 @@ class RunConfig(Settings):
         seed: default seed of every stage.
         methods: trained and compared, the baseline first.
         data: see `ImportConfig`; the YAML key is `import`.
+        encode: see `EncodeConfig`.
         score: see `ScoreConfig`.
         train: as `training.train.TrainSettings` takes it.
         evaluate: as `evaluation.heldout.EvaluationSettings` takes it.
@@ -73,29 +119,11 @@ class RunConfig(Settings):
     seed: int = 0
     methods: tuple[Literal["none", "sllmr"], ...] = ("none", "sllmr")
     data: ImportConfig = Field(ImportConfig(), alias="import")
+    encode: EncodeConfig = EncodeConfig()
     score: ScoreConfig = ScoreConfig()
     train: dict[str, Any] = Field(default_factory=dict)
     evaluate: dict[str, Any] = Field(default_factory=dict)
     export: ExportConfig = ExportConfig()
-
-
-def settings_of(
-    model: type[AnySettings], values: dict[str, Any], where: str
-) -> AnySettings:
-    """Builds typed settings; a wrong one is named with its rule.
-
-    Raises:
-        ConfigError: listing every setting that breaks its rule.
-    """
-    try:
-        return model(**values)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join([where, *map(str, problem['loc'])])}: {problem['msg']}. "
-            f"Received: {problem['input']!r}"
-            for problem in error.errors()
-        )
-        raise ConfigError(problems) from error
 
 
 def load_config(path: str | os.PathLike[str], *, data: Path | None = None) -> RunConfig:
@@ -109,16 +137,7 @@ def load_config(path: str | os.PathLike[str], *, data: Path | None = None) -> Ru
         ConfigError: when it is missing, not YAML, or a setting breaks its rule.
     """
     path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"No such configuration: {path}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(
-            f"{path} must hold a mapping of settings. Received: {values!r}"
-        )
+    values = read_mapping(path, what="configuration")
     if data is not None:
         section = values.get("import") or {}
         values["import"] = {**section, "path": str(data)}

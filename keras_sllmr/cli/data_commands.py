@@ -1,4 +1,4 @@
-"""The commands up to the score table: import, stats, encode, score."""
+"""The commands up to the text vectors: import, stats, encode."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 import typer
 
 from keras_sllmr.cli.common import Config, Json, Seed, Store, open_split, show
-from keras_sllmr.cli.config import ImportConfig, ScoreConfig, load_config
+from keras_sllmr.cli.config import EncodeConfig, ImportConfig, load_config
 from keras_sllmr.cli.quiet import start_tensorflow
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.settings import settings_of
 
 app = typer.Typer()
 
@@ -182,33 +183,29 @@ def stats(
 def encode(
     store: Store,
     to: Annotated[Path, typer.Option(help="Folder of text vectors to write.")],
-    json: Json = False,
-) -> None:
-    """Encode the items' texts with MiniLM."""
-    start_tensorflow()
-    from keras_sllmr.cli import stages
-
-    made = stages.encode_items(open_split(store).store, to)
-    show({"text": str(to), **made.manifest["settings"]}, json)
-
-
-@app.command()
-def score(
-    store: Store,
-    text: Annotated[Path, typer.Option(help="Text vectors, from `sllmr encode`.")],
-    to: Annotated[Path, typer.Option(help="Score table to write.")],
     config: Config = None,
-    seed: Seed = 0,
+    encoder: Annotated[
+        Literal["minilm", "sentence-transformers", "openai"] | None,
+        typer.Option(help="minilm is embedded; the others need --model."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The encoder's model.")] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="openai: the endpoint, if it is not OpenAI.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Draw candidates and have a teacher score them, into a score table."""
+    """Encode the items' texts: MiniLM, a sentence transformer or an endpoint."""
     start_tensorflow()
     from keras_sllmr.cli import stages
-    from keras_sllmr.scoring.reliability import describe_table
-    from keras_sllmr.store.text_vectors import TextVectors
 
-    split = open_split(store)
-    settings = load_config(config).score if config else ScoreConfig()
-    vectors = TextVectors(text, split.store)
-    table = stages.score(split, vectors, settings, to, seed)
-    show(describe_table(table, split), json)
+    given = {"encoder": encoder, "model": model, "base_url": base_url}
+    settings = settings_of(
+        EncodeConfig,
+        {
+            **(load_config(config).encode.model_dump() if config else {}),
+            **{name: value for name, value in given.items() if value is not None},
+        },
+        "encode",
+    )
+    made = stages.encode_items(open_split(store).store, to, settings)
+    show({"text": str(to), **made.manifest["settings"]}, json)

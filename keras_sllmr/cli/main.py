@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from keras_sllmr.cli import data_commands, model_commands
+from keras_sllmr.cli import data_commands, model_commands, score_commands
 from keras_sllmr.cli.common import Json, show
 from keras_sllmr.cli.config import load_config
 from keras_sllmr.cli.console import err, print_json
@@ -24,9 +24,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Improve a Keras ranking model with what a language model knows, at no cost "
     "in serving. Exit codes: 0 done, 2 a wrong setting, 3 bad data, 4 a missing, "
-    "damaged or busy store, 5 a missing package.",
+    "damaged or busy store, 5 a missing package, 6 an endpoint that is down or refuses.",
 )
 app.add_typer(data_commands.app)
+app.add_typer(score_commands.app, name="score")
 app.add_typer(model_commands.app)
 
 

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_sllmr.cli.config import ImportConfig, ScoreConfig, settings_of
+from keras_sllmr.cli.config import EncodeConfig, ImportConfig
 from keras_sllmr.cli.console import progress_bar
 from keras_sllmr.cli.epoch_progress import EpochProgress
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.evaluation.evaluate import score_method
 from keras_sllmr.evaluation.heldout import TestRows
 from keras_sllmr.io.hashing import file_sha256
-from keras_sllmr.scoring.candidates import CandidateSettings
-from keras_sllmr.scoring.embedded import embedded_teacher
-from keras_sllmr.scoring.encoders import MiniLM
-from keras_sllmr.scoring.job import score_candidates
+from keras_sllmr.scoring.encoders import MiniLM, SentenceTransformerEncoder
+from keras_sllmr.scoring.encoders.base import TextEncoder
+from keras_sllmr.scoring.encoders.endpoint import EndpointEncoder
+from keras_sllmr.scoring.llm.client import endpoint_id
+from keras_sllmr.scoring.llm.connect import open_engine
+from keras_sllmr.scoring.llm.ledger import Ledger
 from keras_sllmr.serving.check import check_export
 from keras_sllmr.serving.export import export_model
 from keras_sllmr.store.feature_store import FeatureStore
@@ -70,28 +72,45 @@ def import_store(config: ImportConfig, path: Path) -> FeatureStore:
     return FeatureStore.create(path, raw)
 
 
-def encode_items(store: FeatureStore, path: Path, *, threads: int = 0) -> TextVectors:
-    """Makes the items' text vectors with MiniLM."""
-    encoder = MiniLM(threads=threads)
+def encode_items(
+    store: FeatureStore,
+    path: Path,
+    config: EncodeConfig | None = None,
+    *,
+    threads: int = 0,
+) -> TextVectors:
+    """Makes the items' text vectors."""
+    encoder = _encoder(config or EncodeConfig(), path, threads)
     with progress_bar("Encoding item texts") as progress:
         vectors = encoder.encode(list(store.item_texts), progress=progress)
     return TextVectors.create(path, store, vectors, encoder=encoder.name)
 
 
-def score(
-    split: LeaveOneOut, text: TextVectors, config: ScoreConfig, path: Path, seed: int
-) -> ScoreTable:
-    """Draws candidates and has the embedded teacher score them."""
-    candidates = settings_of(
-        CandidateSettings, {"seed": seed, **config.candidates}, "score.candidates"
+def _encoder(config: EncodeConfig, path: Path, threads: int) -> TextEncoder:
+    if config.model is None:
+        return MiniLM(threads=threads)
+    if config.encoder == "sentence-transformers":
+        return SentenceTransformerEncoder(config.model)
+    engine = open_engine(
+        Ledger(ledger_of(path)),
+        model=config.model,
+        base_url=config.base_url,
+        api_key_env=config.api_key_env,
+        prices=config.prices,
+        caps=config.caps,
+        transport=config.transport,
     )
-    teacher = embedded_teacher(
-        split, text, history=candidates.history, seed=seed, weights=config.weights
+    return EndpointEncoder(
+        engine,
+        config.model,
+        dimensions=config.dimensions,
+        endpoint=endpoint_id(config.base_url),
     )
-    with progress_bar("Scoring candidates") as progress:
-        return score_candidates(
-            split, teacher, path, settings=candidates, progress=progress
-        )
+
+
+def ledger_of(path: Path) -> Path:
+    """The ledger beside an artefact that an endpoint's answers are made into."""
+    return path.with_name(f"{path.name}.ledger.sqlite")
 
 
 def train_method(

@@ -1,9 +1,10 @@
 """Sharded TFRecord files of `tf.train.Example`, written and read in bulk."""
 
 import contextlib
+import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,36 +45,84 @@ def _feature(value: Any) -> Any:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
 
 
+def examples(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Iterator[bytes]:
+    """Records of parallel columns, each what `example` makes of a row, but faster.
+
+    Args:
+        columns: one scalar a row for every feature; float columns as NumPy arrays.
+
+    Example:
+        >>> (record,) = examples({"item_id": ["B01"], "score": np.array([0.5])})
+        >>> record == example(item_id="B01", score=0.5)
+        True
+    """
+    # Protocol buffers merge when they are put together, so that a record is the
+    # sequence of its features, each serialised once for all the rows that have it.
+    parts = [_parts(name, columns[name]) for name in sorted(columns)]
+    for row in zip(*parts, strict=True):
+        features = b"".join(row)
+        yield b"\n" + _varint(len(features)) + features
+
+
+def _parts(name: str, values: Sequence[Any] | np.ndarray) -> list[bytes]:
+    """For every value a serialised `tf.train.Features` of this one feature."""
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f":
+        # Seldom twice the same; but all of one length, and the number comes last.
+        head = _features(name, 0.0)[:-4]
+        raw = values.astype("<f4").tobytes()
+        return [head + raw[at : at + 4] for at in range(0, len(raw), 4)]
+    made = {value: _features(name, value) for value in set(values)}
+    return [made[value] for value in values]
+
+
+def _features(name: str, value: Any) -> bytes:
+    feature = tf.train.Features(feature={name: _feature(value)})
+    return bytes(feature.SerializeToString(deterministic=True))
+
+
+def _varint(number: int) -> bytes:
+    result = bytearray()
+    while number > 0x7F:
+        result.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*result, number])
+
+
 def write_shards(
     folder: str | os.PathLike[str],
     records: Iterable[bytes],
     *,
-    count: int,
+    count: int | None = None,
     shard_size: int = 100_000,
 ) -> list[Path]:
     """Writes records in order to `part-00000-of-000NN.tfrecord` files.
 
     Args:
         folder: made when missing.
-        records: serialised records; exactly `count` of them.
-        count: int. How many records will come; fixes the number of shards.
+        records: serialised records, drawn as the writing goes on.
+        count: int. How many records will come; the shards are then about equally
+            large. Defaults to unknown: all shards but the last are full.
         shard_size: int. Records a shard at most.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    shards = max(1, math.ceil(count / shard_size))
-    size = math.ceil(count / shards) if count else 0
-    paths = [
-        folder / f"part-{shard:05d}-of-{shards:05d}.tfrecord" for shard in range(shards)
-    ]
+    size = shard_size
+    if count:
+        size = math.ceil(count / math.ceil(count / shard_size))
     source = iter(records)
-    written = 0
-    for path in paths:
-        with _disk_errors(), tf.io.TFRecordWriter(str(path)) as writer:
-            for _ in range(min(size, count - written)):
-                writer.write(next(source))
-                written += 1
-    return paths
+    written: list[Path] = []
+    head = list(itertools.islice(source, 1))
+    while head or not written:
+        written.append(folder / f"part-{len(written):05d}.partial")
+        with _disk_errors(), tf.io.TFRecordWriter(str(written[-1])) as writer:
+            for record in itertools.chain(head, itertools.islice(source, size - 1)):
+                writer.write(record)
+        head = list(itertools.islice(source, 1))
+    shards = len(written)
+    return [
+        path.replace(folder / f"part-{shard:05d}-of-{shards:05d}.tfrecord")
+        for shard, path in enumerate(written)
+    ]
 
 
 def read_shards(

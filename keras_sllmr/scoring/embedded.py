@@ -31,7 +31,12 @@ def embedded_teacher(
         vectors: the items' text vectors.
         history: int. Last events shown (L). Defaults to `10`.
         seed: int. Of the sample that the scores are standardised on.
-        weights: floats. Of MiniLM and of TF-IDF. Defaults to equal weights.
+        weights: floats. Of the text vectors and of TF-IDF; 0 leaves one out. Defaults
+            to equal weights.
+
+    Raises:
+        ConfigError: when a weight is negative, or both are 0.
+        DataError: when the items have no texts.
     """
     texts = split.store.item_texts
     users = 1 + permutation(split.store.n_users, seed, _KEY)[:_SAMPLE_USERS]
@@ -41,13 +46,19 @@ def embedded_teacher(
     drawn = 1 + integers(
         split.store.n_items, seed, _KEY, users[:, None], np.arange(_SAMPLE_ITEMS)
     )
-    parts: list[Teacher] = [
-        EncoderTeacher(
+    parts: list[tuple[Teacher, float]] = []
+    if weights[0]:
+        known = "minilm" in vectors.encoder.lower()
+        encoder = EncoderTeacher(
             vectors.vectors,
             model=vectors.encoder,
             text_hash=fingerprint(list(texts)),
-            name="minilm",
-        ),
-        TfidfTeacher(texts),
-    ]
-    return MixtureTeacher([Standardised(part, shown, drawn) for part in parts], weights)
+            name="minilm" if known else "encoder",
+        )
+        parts.append((encoder, weights[0]))
+    if weights[1] or not parts:
+        parts.append((TfidfTeacher(texts), weights[1]))
+    return MixtureTeacher(
+        [Standardised(part, shown, drawn) for part, _ in parts],
+        [weight for _, weight in parts],
+    )

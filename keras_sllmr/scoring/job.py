@@ -2,25 +2,23 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from keras_sllmr.scoring.calibration import to_unit_interval
-from keras_sllmr.scoring.candidates import (
-    Candidates,
-    CandidateSettings,
-    draw_candidates,
-    unique_pairs,
-)
-from keras_sllmr.scoring.teachers.base import Teacher
+from keras_sllmr.scoring.calibration import calibrate, impute
+from keras_sllmr.scoring.candidates import Candidates, CandidateSettings
+from keras_sllmr.scoring.choices import Calibration, Missing
+from keras_sllmr.scoring.sampler import CandidateSampler
+from keras_sllmr.scoring.teachers.base import AskedTeacher, Opinion, Teacher
 from keras_sllmr.store.history import history_before
-from keras_sllmr.store.score_table import ScoreTable
+from keras_sllmr.store.score_table import ScoreTable, write_score_table
 from keras_sllmr.store.split import LeaveOneOut
 
 Progress = Callable[[int, int], None]
+Block = tuple[np.ndarray, np.ndarray]
 
 
 def score_candidates(
@@ -29,62 +27,142 @@ def score_candidates(
     path: str | os.PathLike[str],
     *,
     settings: CandidateSettings | None = None,
+    screen: Teacher | None = None,
+    vectors: np.ndarray | None = None,
+    calibration: Calibration = "sigmoid",
+    missing: Missing = "drop",
+    order: np.ndarray | None = None,
     chunk: int = 512,
     progress: Progress | None = None,
 ) -> ScoreTable:
     """Draws candidates, asks the teacher and writes the table.
 
+    Memory does not grow with the number of users: candidates are drawn, asked about
+    and written chunk by chunk.
+
     Args:
         split: the store's split; only its training events are shown.
-        teacher: gives standardised scores (see `calibration`).
+        teacher: the teacher. One that must be asked is asked about everybody first.
         path: the table's folder.
         settings: candidates of each origin. Defaults to `CandidateSettings()`.
-        chunk: int. Users scored at a time; does not change the result.
-        progress: called with (users done, all users).
+        screen: picks the `near` candidates. Defaults to the teacher itself, unless it
+            must be asked.
+        vectors: float32 `[n_items + 1, d]`. See `CandidateSampler`.
+        calibration: how scores become [0, 1]. Defaults to `"sigmoid"`, for
+            standardised scores.
+        missing: `"drop"`, or `"half"` for the paper's 0.5.
+        order: int `[n_users]`. Users in the order that they are asked about, for a
+            budget that may not reach the last. Defaults to the store's order.
+        chunk: int. Users at a time; does not change the result.
+        progress: called with (rows done, all rows).
 
     Returns:
         The table, opened.
+
+    Raises:
+        ConfigError: when `near` candidates are asked for without a `screen`.
+        EndpointError: when an endpoint is down; asked again, the job goes on.
     """
     settings = settings or CandidateSettings()
+    asked = isinstance(teacher, AskedTeacher)
+    sampler = CandidateSampler(
+        split, settings, screen=screen if asked else screen or teacher, vectors=vectors
+    )
     started = time.monotonic()
-    parts = draw_candidates(split, settings, screen=teacher)
-    kept = unique_pairs(parts, split.store.n_items)
-    total = sum(len(part) for part in parts)
-    frames, done = [], 0
-    for part, keep in zip(parts, kept, strict=True):
-        scores = np.empty(part.items.shape, np.float32)
-        for start in range(0, len(part), chunk):
-            block = slice(start, start + chunk)
-            scores[block] = _scores(split, teacher, part, block, settings.history)
-            done += len(part.users[block])
-            if progress:
-                progress(done, total)
-        frames.append(part.frame(to_unit_interval(scores), keep))
-    rows = pd.concat(frames, ignore_index=True)
-    return ScoreTable.create(
+    rows = sampler.rows(np.arange(1, split.store.n_users + 1))
+    told = _Told(progress, rows * (2 if asked else 1))
+    if isinstance(teacher, AskedTeacher):
+        users = np.arange(1, split.store.n_users + 1) if order is None else order
+        teacher.ask(asking_blocks(sampler, users, chunk=chunk), progress=told)
+        told.base = rows
+    pairs = 0
+
+    def frames() -> Iterator[pd.DataFrame]:
+        nonlocal pairs
+        for start in range(1, split.store.n_users + 1, chunk):
+            users = np.arange(start, min(start + chunk, split.store.n_users + 1))
+            parts = [
+                _scored(part, _opinion(sampler, teacher, part), calibration, missing)
+                for part in sampler.draw(users)
+            ]
+            frame = pd.concat(parts, ignore_index=True)
+            pairs += len(frame)
+            yield frame
+            told(sampler.rows(np.arange(1, users[-1] + 1)))
+
+    def cost() -> dict[str, Any]:
+        report = teacher.report() if isinstance(teacher, AskedTeacher) else _FREE
+        seconds = round(time.monotonic() - started, 1)
+        return {"pairs": pairs, **report, "seconds": seconds}
+
+    write_score_table(
         path,
         split.store,
-        rows,
+        frames(),
         teacher=teacher.describe(),
-        settings={"candidates": settings.model_dump(), "calibration": "sigmoid(z)"},
-        cost=_local_cost(len(rows), time.monotonic() - started),
+        settings={
+            "candidates": settings.model_dump(),
+            "calibration": calibration,
+            "missing": missing,
+        },
+        cost=cost,
+    )
+    return ScoreTable(path, split.store)
+
+
+_FREE: dict[str, Any] = {"requests": 0, "tokens": 0, "usd": 0.0}
+
+
+def asking_blocks(
+    sampler: CandidateSampler, users: np.ndarray, *, chunk: int = 512
+) -> Iterator[Block]:
+    """The (histories, candidates) of users, drawn as they are asked for.
+
+    Args:
+        sampler: of the candidates.
+        users: int `[rows]`. In the order of asking.
+        chunk: int. Users at a time.
+    """
+    for start in range(0, len(users), chunk):
+        for part in sampler.draw(users[start : start + chunk]):
+            yield _shown(sampler, part), part.items
+
+
+def _shown(sampler: CandidateSampler, part: Candidates) -> np.ndarray:
+    return history_before(
+        sampler.split.store.events,
+        part.users,
+        part.positions,
+        length=sampler.settings.history,
     )
 
 
-def _scores(
-    split: LeaveOneOut, teacher: Teacher, part: Candidates, rows: slice, length: int
-) -> np.ndarray:
-    shown = history_before(
-        split.store.events, part.users[rows], part.positions[rows], length=length
+def _opinion(sampler: CandidateSampler, teacher: Teacher, part: Candidates) -> Opinion:
+    shown = _shown(sampler, part)
+    if isinstance(teacher, AskedTeacher):
+        return teacher.opinion(shown, part.items)
+    scores = teacher.score(shown, part.items)
+    return Opinion(scores, np.zeros_like(scores), np.ones(scores.shape, np.int64))
+
+
+def _scored(
+    part: Candidates, opinion: Opinion, calibration: Calibration, missing: Missing
+) -> pd.DataFrame:
+    scores = impute(calibrate(opinion.scores, calibration), missing)
+    imputed = np.isnan(opinion.scores)
+    return part.frame(
+        scores,
+        spread=np.where(imputed, 0, opinion.spread),
+        answers=np.where(imputed, 0, opinion.answers),
     )
-    return teacher.score(shown, part.items[rows])
 
 
-def _local_cost(pairs: int, seconds: float) -> dict[str, Any]:
-    return {
-        "pairs": pairs,
-        "requests": 0,
-        "tokens": 0,
-        "usd": 0.0,
-        "seconds": round(seconds, 1),
-    }
+class _Told:
+    """Progress in users over the job's one or two passes."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self.progress, self.total, self.base = progress, total, 0
+
+    def __call__(self, done: int) -> None:
+        if self.progress:
+            self.progress(min(self.base + int(done), self.total), self.total)

@@ -25,6 +25,7 @@ RESERVED = frozenset(
         *("user", "user_id", "item", "item_id", "order", "position", "text", "vector"),
         *("attribute", "attributes", "item_attributes", "history_attributes"),
         *("history", "category", "label", "logit", "origin", "score", "self"),
+        *("spread", "answers"),
     )
 )
 _MISSING: dict[Kind, Any] = {"categorical": "", "multi": (), "numeric": float("nan")}

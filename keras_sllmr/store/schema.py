@@ -13,6 +13,8 @@ from keras_sllmr.errors import ConfigError, StoreError
 from keras_sllmr.store.columns import ColumnSpec, Entity, Kind
 
 SCHEMA_VERSION = 1
+# Of score tables, whose layout changes apart from the store's.
+SCORE_VERSION = 2
 
 # view -> feature -> (type, "one" value a record or "many")
 VIEWS: dict[str, dict[str, tuple[str, str]]] = {
@@ -31,6 +33,8 @@ VIEWS: dict[str, dict[str, tuple[str, str]]] = {
         "origin": ("BYTES", "one"),
         "position": ("INT", "one"),
         "label": ("INT", "one"),
+        "spread": ("FLOAT", "one"),
+        "answers": ("INT", "one"),
     },
 }
 

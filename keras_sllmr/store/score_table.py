@@ -1,7 +1,6 @@
 """The LLM score table: TFRecord shards keyed by (user, item), with provenance."""
 
 import os
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,28 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from keras_sllmr.errors import DataError, StoreError
-from keras_sllmr.io.atomic import replace_folder
-from keras_sllmr.io.lock import exclusive
-from keras_sllmr.io.tfrecord import example, read_shards, write_shards
+from keras_sllmr.errors import StoreError
+from keras_sllmr.io.tfrecord import read_shards
 from keras_sllmr.store.feature_store import FeatureStore
-from keras_sllmr.store.manifest import (
-    read_manifest,
-    require_replaceable,
-    write_manifest,
+from keras_sllmr.store.manifest import read_manifest
+from keras_sllmr.store.schema import SCORE_VERSION, parsing_spec
+from keras_sllmr.store.score_writer import (
+    NEGATIVE,
+    POSITIVE,
+    UNKNOWN,
+    write_score_table,
 )
-from keras_sllmr.store.schema import parsing_spec, write_schema
 
-SCORE_VERSION = 1
-UNKNOWN, NEGATIVE, POSITIVE = -1, 0, 1
-_COLUMNS = ("user", "item", "score", "origin", "position", "label")
-_TYPES = {
-    "user": np.int64,
-    "item": np.int64,
-    "score": np.float64,
-    "position": np.int64,
-    "label": np.int64,
-}
+__all__ = ["NEGATIVE", "POSITIVE", "UNKNOWN", "ScoreTable", "write_score_table"]
 
 
 class ScoreTable:
@@ -74,6 +64,10 @@ class ScoreTable:
         self.positions = columns["position"][order]
         #: int64 `[pairs]`: 1 hidden training positive, 0 its sampled negative, −1 unknown.
         self.labels = columns["label"][order]
+        #: float32 `[pairs]`: standard deviation over the answers that a score averages.
+        self.spread = columns["spread"][order]
+        #: int64 `[pairs]`: how many answers that is; 0 of an imputed score.
+        self.answers = columns["answers"][order]
         #: str `[pairs]`: why the pair was scored.
         self.origins = np.array(_decoded(columns["origin"][order]), dtype=str)
 
@@ -126,16 +120,13 @@ class ScoreTable:
         cost: dict[str, Any],
         shard_size: int = 100_000,
     ) -> "ScoreTable":
-        """Writes a table, sorted by user and item, whole or not at all.
+        """Writes a table of one frame in any order and opens it.
 
         Args:
             path: the table's folder.
             store: the feature store.
-            rows: columns `user`, `item` (indices), `score` in [0, 1], `origin` (str),
-                `position` (up to the number of the user's events) and `label` (−1, 0
-                or 1). Rows whose score is NaN are missing: they are counted and left
-                out.
-            teacher: name, model and prompt hash.
+            rows: as a frame of `write_score_table`.
+            teacher: see `write_score_table`, as are the others.
             settings: everything else that shaped the scores.
             cost: requests, tokens, price.
             shard_size: int. Records a shard.
@@ -145,87 +136,16 @@ class ScoreTable:
             StoreError: when something other than a score table is there, another job
                 writes it, or the disk is full.
         """
-        scored, missing = _checked(rows, store)
-
-        def records() -> Iterator[bytes]:
-            columns = [scored[name].tolist() for name in _COLUMNS]
-            for user, item, *values in zip(*columns, strict=True):
-                yield example(
-                    user_id=store.user_ids[user],
-                    item_id=store.item_ids[item],
-                    **dict(zip(_COLUMNS[2:], values, strict=True)),
-                )
-
-        require_replaceable(path, kind="llm_score")
-        with exclusive(path), replace_folder(path) as folder:
-            write_schema(folder / "schema.pbtxt")
-            write_shards(
-                folder / "views" / "llm_score",
-                records(),
-                count=len(scored),
-                shard_size=shard_size,
-            )
-            write_manifest(
-                folder,
-                kind="llm_score",
-                schema_version=SCORE_VERSION,
-                parent={"store": store.fingerprint},
-                settings=settings,
-                counts={"llm_score": len(scored), "missing": missing},
-                teacher=teacher,
-                cost=cost,
-            )
+        write_score_table(
+            path,
+            store,
+            [rows],
+            teacher=teacher,
+            settings=settings,
+            cost=cost,
+            shard_size=shard_size,
+        )
         return cls(path, store)
-
-
-def _checked(rows: pd.DataFrame, store: FeatureStore) -> tuple[pd.DataFrame, int]:
-    """The scored rows by user and item, and how many have no score."""
-    lacking = [name for name in _COLUMNS if name not in rows]
-    if lacking:
-        raise DataError(
-            f"Scores need the columns {list(_COLUMNS)}. Received: {list(rows.columns)}, "
-            f"without {lacking}."
-        )
-    scored = rows[rows["score"].notna()]
-    _require_range(scored["score"], 0, 1, "LLM scores must be in [0, 1].")
-    for name, low, high in (
-        ("user", 1, store.n_users),
-        ("item", 1, store.n_items),
-        ("position", 0, int(store.events.lengths.max())),
-        ("label", UNKNOWN, POSITIVE),
-    ):
-        rule = f"`{name}` of a score must be a whole number from {low} to {high}."
-        _require_range(scored[name], low, high, rule, whole=True)
-    scored = scored.astype(_TYPES).assign(origin=scored["origin"].map(str))
-    scored = scored.sort_values(["user", "item"])
-    _require_range(
-        scored["position"],
-        0,
-        store.events.lengths[scored["user"]],
-        "`position` of a score must be at most the number of the user's events.",
-    )
-    twice = int(scored.duplicated(["user", "item"]).sum())
-    if twice:
-        raise DataError(
-            f"A score table holds one score a (user, item). Received: {twice} duplicates."
-        )
-    return scored, len(rows) - len(scored)
-
-
-def _require_range(
-    column: pd.Series,
-    low: int,
-    high: int | np.ndarray,
-    rule: str,
-    *,
-    whole: bool = False,
-) -> None:
-    values = column.to_numpy(np.float64)
-    bad = ~((values >= low) & (values <= high))
-    if whole:
-        bad |= values != np.floor(values)
-    if bad.any():
-        raise DataError(f"{rule} Received: {values[bad][0]:g} in {bad.sum()} rows.")
 
 
 def _decoded(values: np.ndarray) -> list[str]:

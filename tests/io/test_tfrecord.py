@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from keras_sllmr.compat import tf
 from keras_sllmr.errors import StoreError
-from keras_sllmr.io.tfrecord import example, read_shards, write_shards
+from keras_sllmr.io.tfrecord import example, examples, read_shards, write_shards
 
 SPEC = {
     "name": tf.io.FixedLenFeature([], tf.string),
@@ -52,6 +54,23 @@ def test_shards(tmp_path, count, shard_size, sizes):
     assert offsets[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [(0, [0]), (1, [1]), (3, [3]), (4, [3, 1]), (6, [3, 3]), (10, [3, 3, 3, 1])],
+)
+def test_shards_of_an_unknown_number(tmp_path, count, sizes):
+    drawn = iter(records(count))
+    paths = write_shards(tmp_path, drawn, shard_size=3)
+    assert sorted(tmp_path.iterdir()) == paths
+    assert [p.name for p in paths] == [
+        f"part-{n:05d}-of-{len(sizes):05d}.tfrecord" for n in range(len(sizes))
+    ]
+    assert [sum(1 for _ in tf.data.TFRecordDataset([str(p)])) for p in paths] == sizes
+    assert read_shards(tmp_path, SPEC, count=count)["score"].tolist() == [
+        n / 2 for n in range(count)
+    ]
+
+
 def test_shards_do_not_change_what_is_read(tmp_path):
     write(tmp_path / "one", 100)
     write(tmp_path / "many", 100, shard_size=7)
@@ -90,6 +109,30 @@ def test_bytes_do_not_depend_on_the_process_or_the_order():
     # The keys of a map are written as they are sorted: the same in every process.
     places = [here.index(name.encode()) for name in names]
     assert places == sorted(places)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.text(max_size=200) | st.binary(max_size=200),
+            st.integers(-(2**63), 2**63 - 1),
+            st.floats(width=32, allow_nan=False),
+        ),
+        max_size=5,
+    ),
+    st.permutations(["é", "b", "a"]),
+)
+def test_many_examples_are_the_same_bytes_as_one_by_one(rows, names):
+    texts, integers, floats = zip(*rows, strict=True) if rows else ([], [], [])
+    columns = dict(zip(names, (texts, integers, np.array(floats, float)), strict=True))
+    expected = [example(**dict(zip(names, row, strict=True))) for row in rows]
+    assert list(examples(columns)) == expected
+
+
+def test_examples_of_unequal_columns():
+    with pytest.raises(ValueError, match="shorter"):
+        list(examples({"a": [1, 2], "b": [1]}))
 
 
 def damage(path, how):

@@ -5,14 +5,11 @@ import numpy as np
 import pytest
 
 from keras_sllmr.scoring.calibration import to_unit_interval
-from keras_sllmr.scoring.candidates import (
-    CandidateSettings,
-    draw_candidates,
-    unique_pairs,
-)
+from keras_sllmr.scoring.candidates import CandidateSettings
 from keras_sllmr.scoring.embedded import embedded_teacher
 from keras_sllmr.scoring.job import score_candidates
 from keras_sllmr.scoring.reliability import describe_table
+from keras_sllmr.scoring.sampler import CandidateSampler
 from keras_sllmr.scoring.teachers.mixture import MixtureTeacher
 from keras_sllmr.store.history import history_before
 from keras_sllmr.store.score_table import ScoreTable
@@ -50,14 +47,15 @@ def test_scores_are_the_teachers_before_the_position(
 def test_holds_the_pairs_that_got_an_answer(
     shop: LeaveOneOut, teacher: MixtureTeacher, table: ScoreTable
 ) -> None:
-    parts = draw_candidates(shop, SETTINGS, screen=teacher)
-    kept = unique_pairs(parts, shop.store.n_items)
-    asked = sum(int(keep.sum()) for keep in kept)
+    users = np.arange(1, shop.store.n_users + 1)
+    parts = CandidateSampler(shop, SETTINGS, screen=teacher).draw(users)
+    asked = sum(int((part.items > 0).sum()) for part in parts)
     counts = table.manifest["counts"]
     assert counts["llm_score"] + counts["missing"] == asked
     assert counts["missing"] > 0 and len(table) == counts["llm_score"]
     assert (shop.store.item_texts[table.items] != "").all()
-    assert set(table.origins) == {"near", "popular", "tail", "uniform", "cold", "probe"}
+    origins = {"near", "popular", "tail", "tail_near", "uniform", "cold", "probe"}
+    assert set(table.origins) == origins
     assert set(table.labels[table.origins == "probe"]) == {0, 1}
     assert set(table.labels[table.origins != "probe"]) == {-1}
 

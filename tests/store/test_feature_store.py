@@ -316,13 +316,16 @@ for limit in json.loads(sys.argv[2]):
 """
 
 
-def test_full_disk_and_another_process(small_store, stored, small_raw, score_rows):
+def test_full_disk_and_another_process(small_raw, score_rows, tmp_path):
     """In another process: bytes are the same, and what does not fit leaves no trace."""
-    folder = stored.parent
+    folder, stored = tmp_path, tmp_path / "store"
+    wordy = small_raw.items.assign(text=small_raw.items["text"] * 9)
+    raw = dataclasses.replace(small_raw, items=wordy)
+    store = FeatureStore.create(stored, raw)
     about = {"teacher": {}, "settings": {}, "cost": {}}
-    scores = ScoreTable.create(folder / "scores", small_store, score_rows, **about)
-    TextVectors.create(folder / "text", small_store, np.ones((41, 3)), encoder="e")
-    (folder / "raw.pickle").write_bytes(pickle.dumps(small_raw))
+    scores = ScoreTable.create(folder / "scores", store, score_rows, **about)
+    TextVectors.create(folder / "text", store, np.ones((41, 3)), encoder="e")
+    (folder / "raw.pickle").write_bytes(pickle.dumps(raw))
     score_rows.to_pickle(folder / "rows.pickle")
     kept = {name: file_hashes(folder / name) for name in ("store", "scores", "text")}
     sizes = [(stored / name).stat().st_size for name in (ITEMS, "schema.pbtxt")]
@@ -337,7 +340,7 @@ def test_full_disk_and_another_process(small_store, stored, small_raw, score_row
     )
     assert done.returncode == 0, done.stderr
     fingerprints, *answers = map(json.loads, done.stdout.splitlines())
-    assert fingerprints == [small_store.fingerprint, scores.manifest["fingerprint"]]
+    assert fingerprints == [store.fingerprint, scores.manifest["fingerprint"]]
     written = ["store", "new", "scores", "text"] * len(limits)
     for name, answer in zip(written, answers, strict=True):
         assert answer.startswith("Could not write"), answer

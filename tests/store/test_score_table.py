@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -62,9 +63,32 @@ def test_round_trip(table):
     assert table.origins.tolist() == ["probe", "probe", "tail", "поп"]
     assert table.positions.tolist() == [0, 5, 2, 1]
     assert table.labels.tolist() == [POSITIVE, NEGATIVE, UNKNOWN, UNKNOWN]
+    assert table.spread.tolist() == [0.0] * 4 and table.answers.tolist() == [1] * 4
     assert table.coverage == 4 / (30 * 40)
-    assert table.scores.dtype == np.float32
-    assert {a.dtype for a in (table.positions, table.labels)} == {np.dtype(np.int64)}
+    assert table.scores.dtype == table.spread.dtype == np.float32
+    kinds = {a.dtype for a in (table.positions, table.labels, table.answers)}
+    assert kinds == {np.dtype(np.int64)}
+
+
+def test_what_stands_behind_a_score(table, small_store, tmp_path):
+    rows = frame(*ROWS, spread=[0.25, 0, 0.5, 0.125], answers=[3, 1, 2, 0])
+    full = create(tmp_path / "scores", small_store, rows)
+    assert full.answers.tolist() == [1, 2, 3, 0]
+    assert full.spread.tolist() == [0.0, 0.5, 0.25, 0.125]
+    assert full.scores.tolist() == table.scores.tolist()
+    assert full.manifest["fingerprint"] != table.manifest["fingerprint"]
+    plain = frame(*ROWS, spread=0.0, answers=1)
+    assert shards(create(tmp_path / "plain", small_store, plain)) == shards(table)
+
+
+def test_an_older_table(table, small_store, tmp_path):
+    old = shutil.copytree(table.path, tmp_path / "scores")
+    manifest = json.loads((old / "manifest.json").read_text())
+    (old / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 1}))
+    with pytest.raises(
+        StoreError, match="has schema version 1, .*reads version 2. Make"
+    ):
+        ScoreTable(old, small_store)
 
 
 def test_manifest(table, small_store):
@@ -203,14 +227,21 @@ def test_origins_are_text(small_store, tmp_path):
         ({"position": 7}, "`position`.* at most the number of .*events. Received: 7"),
         ({"position": 13}, "`position` of a score .* from 0 to 12. Received: 13"),
         ({"label": 2}, "`label` of a score .* from -1 to 1. Received: 2 in 1 rows"),
+        ({"spread": -0.1}, "`spread` of a score .*from 0. Received: -0.1 in 1 rows"),
+        ({"spread": np.nan}, "`spread` of a score must be a finite .*Received: nan"),
+        ({"spread": np.inf}, "`spread` of a score must be a finite .*Received: inf"),
+        ({"answers": -1}, "`answers` of a score .* from 0 to .*Received: -1 in 1 rows"),
+        ({"answers": 0.5}, "`answers` of a score must be a whole .*Received: 0.5"),
     ],
 )
 def test_values_out_of_range(small_store, tmp_path, changes, message):
     path = tmp_path / "scores"
     create(path, small_store, frame(*ROWS))
-    row = dict(zip(COLUMNS, (1, 1, 0.5, "tail", 6, 0), strict=True))
-    create(path, small_store, frame(*ROWS, tuple(row.values())))
-    bad = frame(*ROWS, tuple({**row, **changes}.values()))
+    row = {"user": 1, "item": 1, "score": 0.5, "origin": "tail", "position": 6}
+    row |= {"label": 0, "spread": 0.0, "answers": 1}
+    good = frame(*ROWS, spread=0.0, answers=1)
+    create(path, small_store, pd.concat([good, pd.DataFrame([row])]))
+    bad = pd.concat([good, pd.DataFrame([row | changes])])
     with pytest.raises(DataError, match=message):
         create(path, small_store, bad)
     assert len(ScoreTable(path, small_store)) == 5
@@ -220,7 +251,7 @@ def test_duplicates(small_store, tmp_path):
     rows = frame(*ROWS, (3, 40, 0.5, "uniform", 1, UNKNOWN))
     with pytest.raises(DataError, match=r"one score a \(user, item\). Received: 1 dup"):
         create(tmp_path / "scores", small_store, rows)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".scores.lock"]
 
 
 def test_lacking_columns(small_store, tmp_path):
@@ -241,10 +272,9 @@ def test_another_stores_table(table, raw_of, tmp_path):
 def handmade(path, store, pairs):
     """A table with ids that `create` would not write."""
     create(path, store, frame())
-    records = [
-        example(user_id=u, item_id=i, score=0.5, origin="tail", position=0, label=-1)
-        for u, i in pairs
-    ]
+    rest = {"score": 0.5, "origin": "tail", "position": 0, "label": -1}
+    rest |= {"spread": 0.0, "answers": 1}
+    records = [example(user_id=u, item_id=i, **rest) for u, i in pairs]
     write_schema(path / "schema.pbtxt")
     write_shards(path / "views" / "llm_score", records, count=len(records))
     manifest = json.loads((path / "manifest.json").read_text())

@@ -7,11 +7,8 @@ import pytest
 
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.compat import keras, tf
-from keras_sllmr.scoring.candidates import (
-    CandidateSettings,
-    draw_candidates,
-    unique_pairs,
-)
+from keras_sllmr.scoring.candidates import CandidateSettings
+from keras_sllmr.scoring.sampler import CandidateSampler
 from keras_sllmr.store.clean import clean
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.score_table import ScoreTable
@@ -95,14 +92,10 @@ def scores_of(
 
 
 def _table(world: World, path: Any, teacher: str) -> ScoreTable:
-    parts = draw_candidates(world.split, CandidateSettings(near=0, seed=4))
-    kept = unique_pairs(parts, ITEMS)
+    settings = CandidateSettings(near=0, tail=2, tail_near=0, seed=4)
+    parts = CandidateSampler(world.split, settings).draw(np.arange(1, USERS + 1))
     rows = pd.concat(
-        [
-            part.frame(np.zeros(part.items.shape), keep)
-            for part, keep in zip(parts, kept, strict=True)
-        ],
-        ignore_index=True,
+        [part.frame(np.zeros(part.items.shape)) for part in parts], ignore_index=True
     )
     users, items = world.kinds
     rng = np.random.default_rng(1)

@@ -5,19 +5,15 @@ import numpy as np
 import pytest
 
 from keras_sllmr.errors import EnvironmentProblem
-from keras_sllmr.scoring.encoders import MiniLM, package_file
+from keras_sllmr.scoring.encoders import MiniLM, minilm, package_file
 
 
 class _Tokenizer:
-    """A token a letter, padded with 0."""
+    """A token a letter; "z" is none."""
 
     def encode_batch(self, texts: list[str]) -> list[Any]:
-        width = max(map(len, texts))
         return [
-            SimpleNamespace(
-                ids=[ord(letter) - 96 for letter in text] + [0] * (width - len(text)),
-                attention_mask=[1] * len(text) + [0] * (width - len(text)),
-            )
+            SimpleNamespace(ids=[ord(letter) - 96 for letter in text if letter != "z"])
             for text in texts
         ]
 
@@ -44,7 +40,9 @@ class _Session:
 
 @pytest.fixture
 def encoder(tmp_path: Any) -> MiniLM:
-    encoder = MiniLM(model=tmp_path / "model.onnx", tokenizer=tmp_path / "t.json")
+    encoder = MiniLM(
+        model=tmp_path / "model.onnx", tokenizer=tmp_path / "t.json", threads=1
+    )
     encoder.__dict__.update(_session=_Session(pooled=False), _tokenizer=_Tokenizer())
     encoder.dimension = 2
     return encoder
@@ -76,6 +74,26 @@ def test_batches_of_like_length_in_any_order(encoder: MiniLM) -> None:
     assert widths == [1, 6, 6] and seen == [(2, 5), (4, 5), (5, 5)]
     turned = encoder.encode(texts[::-1], batch_size=64)
     np.testing.assert_allclose(vectors, turned[::-1], rtol=1e-6)
+
+
+def test_batches_are_of_like_length_in_tokens(encoder: MiniLM) -> None:
+    encoder.encode(["aaa", "zzzza", "bbb", "zzzzzzb"], batch_size=2)
+    assert [fed["input_ids"].shape for fed in encoder._session.fed] == [(2, 1), (2, 3)]
+
+
+def test_threads_and_chunks_change_nothing(
+    encoder: MiniLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["ab" * (row % 7) + "c" for row in range(50)]
+    expected = encoder.encode(texts)
+    monkeypatch.setattr(minilm, "_CHUNK", 8)
+    encoder.threads = 3
+    seen: list[tuple[int, int]] = []
+    vectors = encoder.encode(
+        texts, batch_size=3, progress=lambda done, total: seen.append((done, total))
+    )
+    np.testing.assert_allclose(vectors, expected, rtol=1e-6)
+    assert seen[-1] == (50, 50) and seen == sorted(seen)
 
 
 def test_nothing_to_encode(encoder: MiniLM) -> None:

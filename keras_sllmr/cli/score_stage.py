@@ -1,0 +1,145 @@
+"""The score stage: whom to ask about what, of which teacher, for how much."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_sllmr.cli.config import ScoreConfig
+from keras_sllmr.cli.console import progress_bar
+from keras_sllmr.cli.stages import ledger_of
+from keras_sllmr.errors import ConfigError
+from keras_sllmr.scoring.budget import ask_order, expected_benefit
+from keras_sllmr.scoring.candidates import CandidateSettings
+from keras_sllmr.scoring.embedded import embedded_teacher
+from keras_sllmr.scoring.estimate import estimate
+from keras_sllmr.scoring.job import score_candidates
+from keras_sllmr.scoring.llm.settings import LLMSettings
+from keras_sllmr.scoring.sampler import CandidateSampler
+from keras_sllmr.scoring.teachers.base import Teacher
+from keras_sllmr.scoring.teachers.llm import LLMTeacher
+from keras_sllmr.settings import settings_of
+from keras_sllmr.store.score_table import ScoreTable
+from keras_sllmr.store.split import LeaveOneOut
+from keras_sllmr.store.text_vectors import TextVectors
+
+
+class ScoreStage:
+    """Everything that `sllmr score` does with one store and one configuration.
+
+    Args:
+        split: the store's split.
+        text: the items' text vectors; none only for TF-IDF.
+        config: see `ScoreConfig`.
+        seed: int. Of every draw.
+
+    Raises:
+        ConfigError: when a setting breaks its rule, or text vectors are missing.
+    """
+
+    def __init__(
+        self,
+        split: LeaveOneOut,
+        text: TextVectors | None,
+        config: ScoreConfig,
+        seed: int,
+    ) -> None:
+        self.split, self.text, self.config, self.seed = split, text, config, seed
+        self.candidates = settings_of(
+            CandidateSettings, {"seed": seed, **config.candidates}, "score.candidates"
+        )
+        self.llm = (
+            settings_of(LLMSettings, {"seed": seed, **config.llm}, "score.llm")
+            if config.teacher == "llm"
+            else None
+        )
+        if text is None and config.teacher in ("embedded", "encoder"):
+            raise ConfigError(
+                f"The teacher {config.teacher!r} needs text vectors. Make them with "
+                "`sllmr encode` and name them with --text, or choose `tfidf`."
+            )
+
+    def local_teacher(self, kind: str) -> Teacher:
+        """A teacher without an endpoint: `embedded`, `encoder` or `tfidf`."""
+        weights = {"encoder": (1.0, 0.0), "tfidf": (0.0, 1.0)}
+        return embedded_teacher(
+            self.split,
+            self.text,
+            history=self.candidates.history,
+            seed=self.seed,
+            weights=weights.get(kind, self.config.weights),
+        )
+
+    def screen(self) -> Teacher:
+        """What picks the `near` candidates for a teacher that costs money."""
+        return self.local_teacher("tfidf" if self.text is None else "embedded")
+
+    def order(self, uncertainty: np.ndarray | None = None) -> np.ndarray:
+        """The users in the order of asking."""
+        benefit = expected_benefit(
+            self.split, uncertainty=uncertainty, cold_max=self.candidates.cold_max
+        )
+        return ask_order(benefit, order=self.config.order, seed=self.seed)
+
+    def score(
+        self,
+        path: Path,
+        *,
+        ledger: Path | None = None,
+        uncertainty: np.ndarray | None = None,
+    ) -> ScoreTable:
+        """Writes the table."""
+        vectors = None if self.text is None else self.text.vectors
+        missing = self.config.missing
+        with progress_bar("Scoring candidates") as progress:
+            if self.llm is None:
+                return score_candidates(
+                    self.split,
+                    self.local_teacher(self.config.teacher),
+                    path,
+                    settings=self.candidates,
+                    vectors=vectors,
+                    calibration=self.config.calibration or "sigmoid",
+                    missing=missing,
+                    progress=progress,
+                )
+            teacher = LLMTeacher.open(
+                self.split.store.item_texts,
+                ledger or ledger_of(path),
+                self.llm,
+                batch=self.config.batch,
+            )
+            return score_candidates(
+                self.split,
+                teacher,
+                path,
+                settings=self.candidates,
+                screen=self.screen(),
+                vectors=vectors,
+                calibration=self.config.calibration or "none",
+                missing=missing,
+                order=self.order(uncertainty),
+                progress=progress,
+            )
+
+    def estimate(self) -> dict[str, Any]:
+        """What the job would cost; sends nothing."""
+        if self.llm is None:
+            raise ConfigError(
+                "A dry run is of a teacher that costs money. Received: teacher="
+                f"{self.config.teacher}"
+            )
+        sampler = CandidateSampler(
+            self.split,
+            self.candidates,
+            screen=self.screen(),
+            vectors=None if self.text is None else self.text.vectors,
+        )
+        with progress_bar("Counting tokens") as progress:
+            return estimate(
+                sampler,
+                self.llm,
+                batch=self.config.batch,
+                seed=self.seed,
+                progress=progress,
+            )

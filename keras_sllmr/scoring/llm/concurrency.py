@@ -1,0 +1,69 @@
+"""Running many tasks together: ahead of their use, to the first error, anywhere."""
+
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
+
+
+async def ahead(iterator: Iterator[Value], *, size: int) -> AsyncIterator[list[Value]]:
+    """The iterator's values in parts, each drawn in a thread while the last is used."""
+
+    def draw() -> list[Value]:
+        return list(itertools.islice(iterator, size))
+
+    upcoming = asyncio.create_task(asyncio.to_thread(draw))
+    try:
+        while part := await upcoming:
+            upcoming = asyncio.create_task(asyncio.to_thread(draw))
+            yield part
+    finally:
+        upcoming.cancel()
+
+
+async def feed_and_work(
+    feed: Coroutine[Any, Any, None], work: Sequence[Coroutine[Any, Any, None]]
+) -> None:
+    """Runs a feeder and its workers until the workers end.
+
+    The first error ends them all, and is raised; a feeder that still has something
+    when its workers have ended is dropped.
+    """
+    feeder = asyncio.create_task(feed)
+    workers = [asyncio.create_task(each) for each in work]
+    together = asyncio.gather(*workers)
+    try:
+        both: set[asyncio.Future[Any]] = {feeder, together}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if feeder.done():
+            feeder.result()
+        await together
+    finally:
+        for task in (feeder, *workers):
+            task.cancel()
+        await asyncio.gather(feeder, *workers, return_exceptions=True)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """`asyncio.run`, also from within a running loop, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(main)
+        return
+    failure: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            asyncio.run(main)
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]

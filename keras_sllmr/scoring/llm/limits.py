@@ -1,0 +1,63 @@
+"""How fast an endpoint may be asked: requests and tokens a minute, and pauses."""
+
+import asyncio
+import math
+
+from aiolimiter import AsyncLimiter
+
+from keras_sllmr.errors import ConfigError
+
+# Share of a minute's allowance that may go out at once; the rest drips.
+_BURST = 0.05
+
+
+class RateLimits:
+    """Keeps every minute, wherever it begins, within an endpoint's limits.
+
+    Args:
+        requests_per_minute: int. Defaults to no limit.
+        tokens_per_minute: int. Prompt and most completion tokens. Defaults to no limit.
+
+    Raises:
+        ConfigError: when a limit is not positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+    ) -> None:
+        self._requests = _limiter("requests_per_minute", requests_per_minute)
+        self._tokens = _limiter("tokens_per_minute", tokens_per_minute)
+        self._paused_until = -math.inf
+
+    async def acquire(self, tokens: int) -> None:
+        """Waits until a request of so many tokens may be sent."""
+        if self._requests is not None:
+            await self._requests.acquire()
+        if self._tokens is not None:
+            # Larger than the bucket: in bucketfuls, so that the rate still holds.
+            while tokens > 0:
+                portion = min(tokens, self._tokens.max_rate)
+                await self._tokens.acquire(portion)
+                tokens -= math.ceil(portion)
+        loop = asyncio.get_running_loop()
+        while (wait := self._paused_until - loop.time()) > 0:
+            await asyncio.sleep(wait)
+
+    def pause(self, seconds: float) -> None:
+        """Holds every request back for some time, as the endpoint asked."""
+        until = asyncio.get_running_loop().time() + seconds
+        self._paused_until = max(self._paused_until, until)
+
+
+def _limiter(name: str, rate: int | None) -> AsyncLimiter | None:
+    if rate is None:
+        return None
+    if not rate > 0:
+        raise ConfigError(f"`{name}` must be positive. Received: {name}={rate}")
+    burst = max(1.0, rate * _BURST)
+    # A minute sees the burst and what drips in it: together the rate, if it allows.
+    drip = max(rate - burst, rate * (1 - _BURST))
+    return AsyncLimiter(burst, 60 * burst / drip)

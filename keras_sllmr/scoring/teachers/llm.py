@@ -1,0 +1,330 @@
+"""A language model behind an OpenAI-compatible endpoint, as teacher."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_sllmr.scoring.llm.connect import open_engine
+from keras_sllmr.scoring.llm.engine import Engine
+from keras_sllmr.scoring.llm.ledger import Ledger
+from keras_sllmr.scoring.llm.questions import ListQuestion, YesNoQuestion
+from keras_sllmr.scoring.llm.request import Answer, ScoringQuestion
+from keras_sllmr.scoring.llm.request_maker import RequestMaker
+from keras_sllmr.scoring.llm.settings import LLMSettings
+from keras_sllmr.scoring.llm.tally import Tally
+from keras_sllmr.scoring.llm.template import PromptTemplate
+from keras_sllmr.scoring.llm.texts import clean_text, load_redaction
+from keras_sllmr.scoring.teachers.base import Opinion
+
+Block = tuple[np.ndarray, np.ndarray]
+# A question, and the places of its candidates in the row.
+Placed = tuple[ScoringQuestion, np.ndarray]
+
+UNASKED = "not asked"
+
+
+class LLMTeacher:
+    """Asks a language model how well candidates fit a history (paper 3.1 and 4.3).
+
+    The model sees texts alone: no user id, and of items only what `texts` holds.
+    Candidates are shown in a random order, seeded by what is shown, and with
+    `permutations` in several, whose scores are averaged against position bias.
+
+    Args:
+        texts: str `[n_items + 1]`. Item texts; one without text is not asked about.
+        ledger: of the answers.
+        settings: see `LLMSettings`.
+        engine: asks what the ledger lacks; none to only read it.
+        name: str. Defaults to `"llm"`.
+
+    Raises:
+        ConfigError: when a setting breaks its rule, or the template is not found.
+        DataError: when the redaction hook gives something else than text.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[str] | np.ndarray,
+        ledger: Ledger,
+        settings: LLMSettings,
+        *,
+        engine: Engine | None = None,
+        name: str = "llm",
+    ) -> None:
+        self.ledger, self.settings, self.engine = ledger, settings, engine
+        self.name = name
+        self.template = PromptTemplate.load(settings.template)
+        self.maker = RequestMaker(
+            model=settings.model,
+            endpoint=settings.endpoint_id,
+            parameters=settings.parameters,
+            structured=settings.structured,
+            output_limit=settings.output_limit,
+            tokens_per_candidate=settings.tokens_per_candidate,
+            tokens_beside=settings.tokens_beside,
+        )
+        self.texts = self._shown_texts(texts)
+        self.tally = Tally()
+        self._read = _Read()
+
+    @classmethod
+    def open(
+        cls,
+        texts: Sequence[str] | np.ndarray,
+        ledger: str | os.PathLike[str],
+        settings: LLMSettings,
+        *,
+        name: str = "llm",
+    ) -> "LLMTeacher":
+        """A teacher with the ledger, caps and transport that its settings say.
+
+        Args:
+            texts: as above.
+            ledger: the ledger's file. Caps count what it says was spent before.
+            settings: see `LLMSettings`.
+            name: str. Defaults to `"llm"`.
+
+        Raises:
+            ConfigError: on a cap in USD for a model without a known price.
+            StoreError: when the file is not a ledger.
+        """
+        teacher = cls(texts, Ledger(ledger), settings, name=name)
+        teacher.engine = open_engine(
+            teacher.ledger,
+            model=settings.model,
+            base_url=settings.base_url,
+            api_key_env=settings.api_key_env,
+            prices=settings.prices,
+            caps=settings.caps,
+            transport=settings.transport,
+        )
+        return teacher
+
+    def _shown_texts(self, texts: Sequence[str] | np.ndarray) -> list[str]:
+        """What the model may see; cleaned first, as invisible characters could hide
+        from the redaction what cleaning makes whole again."""
+        redact = load_redaction(self.settings.redact) if self.settings.redact else str
+        most = self.template.settings.max_chars
+        longest = max(map(len, texts), default=0) + 1
+        return [
+            clean_text(redact(clean_text(str(text), max_chars=longest)), max_chars=most)
+            for text in texts
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """Model, prompt hash and parameters."""
+        return {
+            "name": self.name,
+            "model": self.settings.model,
+            "endpoint": self.settings.endpoint_id,
+            "prompt": self.template.name,
+            "prompt_hash": self.template.fingerprint,
+            **self.settings.model_dump(
+                include={
+                    "parameters",
+                    "structured",
+                    "permutations",
+                    "per_request",
+                    "reasks",
+                    "score_temperature",
+                    "redact",
+                }
+            ),
+        }
+
+    def questions(self, history: np.ndarray, candidates: np.ndarray) -> list[Placed]:
+        """What one user is asked about.
+
+        Args:
+            history: int `[L]`. Item indices, 0 is padding.
+            candidates: int `[C]`. Likewise.
+
+        Returns:
+            Questions and the places of their candidates in `candidates`.
+        """
+        shown = [self.texts[item] for item in history if self.texts[item]]
+        places = np.array(
+            [place for place, item in enumerate(candidates) if self.texts[item]], int
+        )
+        if not shown or not len(places):
+            return []
+        common: dict[str, Any] = {
+            "template": self.template,
+            "maker": self.maker,
+            "history": shown,
+            "reasks": self.settings.reasks,
+            "temperature": self.settings.score_temperature,
+        }
+        if self.template.answer.kind == "yes_no":
+            return [
+                (
+                    YesNoQuestion(**common, candidate=self.texts[candidates[place]]),
+                    np.array([place]),
+                )
+                for place in places
+            ]
+        asked: list[Placed] = []
+        for order in self._orders(history, candidates, places):
+            for start in range(0, len(order), self.settings.per_request):
+                part = order[start : start + self.settings.per_request]
+                texts = [self.texts[candidates[place]] for place in part]
+                asked.append((ListQuestion(**common, candidates=texts), part))
+        return asked
+
+    def _orders(
+        self, history: np.ndarray, candidates: np.ndarray, places: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        """The same orders in every process, though nothing tells who the user is."""
+        shown = np.concatenate([history, [0], candidates]).astype("<i8").tobytes()
+        digest = hashlib.blake2b(shown, digest_size=8).digest()
+        seed = [int.from_bytes(digest, "little"), self.settings.seed]
+        generator = np.random.default_rng(seed)
+        for _ in range(self.settings.permutations):
+            yield generator.permutation(places)
+
+    def ask(
+        self,
+        blocks: Iterable[Block],
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> dict[str, Any]:
+        """See `AskedTeacher.ask`.
+
+        Raises:
+            EndpointError: when the endpoint is down or refuses; asked again, only what
+                is missing is sent.
+        """
+        if self.engine is None:
+            return self.tally.report()
+        rows = _Rows(progress)
+        self.tally = self.engine.ask(self._tagged(blocks, rows), done=rows.done)
+        return self.tally.report()
+
+    def _tagged(
+        self, blocks: Iterable[Block], rows: "_Rows"
+    ) -> Iterator[tuple[Hashable, ScoringQuestion]]:
+        for histories, candidates in blocks:
+            for history, wanted in zip(histories, candidates, strict=True):
+                questions = self.questions(history, wanted)
+                tag = rows.begin(len(questions))
+                for question, _ in questions:
+                    yield tag, question
+
+    def opinion(self, histories: np.ndarray, candidates: np.ndarray) -> Opinion:
+        """What the ledger's answers say; see `AskedTeacher.opinion`."""
+        total = np.zeros(candidates.shape)
+        squares = np.zeros(candidates.shape)
+        answers = np.zeros(candidates.shape, np.int64)
+        for row, (history, wanted) in enumerate(
+            zip(histories, candidates, strict=True)
+        ):
+            for question, places in self.questions(history, wanted):
+                values = self._replay(question)
+                known = places[~np.isnan(values)]
+                values = values[~np.isnan(values)].astype(np.float64)
+                total[row, known] += values
+                squares[row, known] += values**2
+                answers[row, known] += 1
+        count = np.maximum(answers, 1)
+        mean = total / count
+        spread = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        # Equal answers differ by rounding alone.
+        spread = np.where((answers > 1) & (spread > 1e-7), spread, 0)
+        return Opinion(
+            scores=np.where(answers > 0, mean, np.nan).astype(np.float32),
+            spread=spread.astype(np.float32),
+            answers=answers,
+        )
+
+    def score(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """See `Teacher.score`."""
+        return self.opinion(histories, candidates).scores
+
+    def _replay(self, question: ScoringQuestion) -> np.ndarray:
+        """A question's scores, from the ledger alone."""
+        answers: list[Answer] = []
+        while (request := question.next(answers)) is not None:
+            answer = self.ledger.get(request.key)
+            if answer is None:
+                failure = self.ledger.failure(request.key)
+                self._read.failed[failure.reason if failure else UNASKED] += 1
+                break
+            self._read.add(answer, self.ledger.usd(request.key))
+            answers.append(answer)
+        found = question.scores(answers)
+        self._read.problems += found.problems
+        return found.values
+
+    def report(self) -> dict[str, Any]:
+        """See `AskedTeacher.report`."""
+        totals = self.ledger.totals()
+        return {
+            **self._read.report(),
+            "ledger": {
+                "requests": totals.requests,
+                "prompt_tokens": totals.prompt_tokens,
+                "completion_tokens": totals.completion_tokens,
+                "usd": round(totals.usd, 6),
+                "outcomes": dict(sorted(totals.outcomes.items())),
+            },
+            "stopped_by": self.tally.stopped or None,
+        }
+
+
+class _Read:
+    """What the answers came to that a table rests on."""
+
+    def __init__(self) -> None:
+        self.requests = self.prompt = self.completion = self.cached = 0
+        self.usd = 0.0
+        self.failed: Counter[str] = Counter()
+        self.problems: Counter[str] = Counter()
+
+    def add(self, answer: Answer, usd: float) -> None:
+        self.requests += 1
+        self.prompt += answer.usage.prompt
+        self.completion += answer.usage.completion
+        self.cached += answer.usage.cached
+        self.usd += usd
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests,
+            "tokens": self.prompt + self.completion,
+            "prompt_tokens": self.prompt,
+            "cached_tokens": self.cached,
+            "completion_tokens": self.completion,
+            "usd": round(self.usd, 6),
+            "failed": dict(sorted(self.failed.items())),
+            "problems": dict(sorted(self.problems.items())),
+        }
+
+
+class _Rows:
+    """Tells progress in rows, though questions are what ends."""
+
+    def __init__(self, progress: Callable[[int], None] | None) -> None:
+        self.progress = progress
+        self.begun = self.finished = 0
+        self.open: dict[int, int] = {}
+
+    def begin(self, questions: int) -> int:
+        self.begun += 1
+        if questions:
+            self.open[self.begun] = questions
+        else:
+            self.finished += 1
+        return self.begun
+
+    def done(self, tag: Hashable) -> None:
+        assert isinstance(tag, int)
+        self.open[tag] -= 1
+        if not self.open[tag]:
+            del self.open[tag]
+            self.finished += 1
+            if self.progress:
+                self.progress(self.finished)
