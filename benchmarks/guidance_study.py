@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_sllmr.cli.config import ImportConfig, ScoreConfig
-from keras_sllmr.cli.stages import encode_items, import_store, score
+from keras_sllmr.cli.score_stage import ScoreStage
+from keras_sllmr.cli.stages import encode_items, import_store
 from keras_sllmr.evaluation.auc import auc_sampled
 from keras_sllmr.evaluation.bootstrap import paired_bootstrap
 from keras_sllmr.evaluation.evaluate import load_values, score_method
@@ -94,7 +95,9 @@ class Bench:
             encode_items(self.split.store, work / "text")
         self.text = TextVectors(work / "text", self.split.store)
         if not (work / "scores" / "manifest.json").exists():
-            score(self.split, self.text, ScoreConfig(), work / "scores", seed=0)
+            ScoreStage(self.split, self.text, ScoreConfig(), seed=0).score(
+                work / "scores"
+            )
         self.scores = ScoreTable(work / "scores", self.split.store)
         self.rows = TestRows(self.split, EvaluationSettings(full=False))
         warm = self.split.train_lengths[self.rows.targets.users] >= REGION
@@ -115,7 +118,7 @@ class Bench:
                 backbone={"name": cell.backbone},
                 selective=cell.selective,
             ),
-            scores=self.scores,
+            scores=self.scores_of(cell),
             text=self.text,
         )
         values = score_method(
@@ -138,6 +141,10 @@ class Bench:
             report["difference"] = self._differences(values["logits"], base)
         write_json(path, report)
         return report
+
+    def scores_of(self, cell: Cell) -> ScoreTable:
+        """The scores that a cell's guidance comes from."""
+        return self.scores
 
     def _auc(self, logits: np.ndarray) -> dict[str, float]:
         labels = self.rows.labels

@@ -8,8 +8,9 @@ from typing import Any
 
 import keras_sllmr
 from keras_sllmr.cli import stages
-from keras_sllmr.cli.config import RunConfig, settings_of
+from keras_sllmr.cli.config import RunConfig
 from keras_sllmr.cli.ledger import StageLedger
+from keras_sllmr.cli.score_stage import ScoreStage
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.evaluation.evaluate import load_values
 from keras_sllmr.evaluation.heldout import EvaluationSettings, TestRows
@@ -18,6 +19,7 @@ from keras_sllmr.evaluation.summary import summarise
 from keras_sllmr.io.atomic import write_json
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.scoring.reliability import describe_table
+from keras_sllmr.settings import settings_of
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
@@ -25,6 +27,9 @@ from keras_sllmr.store.stats import stats
 from keras_sllmr.store.text_vectors import TextVectors
 from keras_sllmr.training.settings import TrainSettings
 from keras_sllmr.training.trained_model import TrainedModel
+
+# How an endpoint is asked, which does not change its answers.
+_HOW = {"transport", "prices", "api_key_env"}
 
 Announce = Callable[[str, bool], None]
 
@@ -114,27 +119,32 @@ class _Run:
 
     def _encode(self) -> None:
         path = self.folder / "text"
-        inputs = {"store": self.store.fingerprint}
+        config = self.config.encode
+        inputs = {
+            "store": self.store.fingerprint,
+            "settings": config.model_dump(mode="json", exclude=_HOW),
+        }
         self._stage(
-            "encode", inputs, path, lambda: stages.encode_items(self.store, path)
+            "encode",
+            inputs,
+            path,
+            lambda: stages.encode_items(self.store, path, config),
         )
 
     def _score(self) -> None:
-        config, path = self.config, self.folder / "scores"
+        config, path = self.config.score, self.folder / "scores"
+        stage = ScoreStage(self.split, self.text, config, self.config.seed)
+        settings = config.model_dump(mode="json")
+        settings["llm"] = {
+            name: value for name, value in config.llm.items() if name not in _HOW
+        }
         inputs = {
             "store": self.store.fingerprint,
             "text": self.text.manifest["fingerprint"],
-            "settings": config.score.model_dump(mode="json"),
-            "seed": config.seed,
+            "settings": settings,
+            "seed": self.config.seed,
         }
-        self._stage(
-            "score",
-            inputs,
-            path,
-            lambda: stages.score(
-                self.split, self.text, config.score, path, config.seed
-            ),
-        )
+        self._stage("score", inputs, path, lambda: stage.score(path))
 
     def _train(self, method: str) -> None:
         path = self.folder / "models" / method

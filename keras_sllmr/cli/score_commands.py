@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -17,7 +16,7 @@ from keras_sllmr.settings import settings_of
 class _TableByDefault(TyperGroup):
     """`sllmr score STORE …` is `sllmr score table STORE …`."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] != "--help":
             args = ["table", *args]
         return super().parse_args(ctx, args)
@@ -149,7 +148,6 @@ def _score(
 ) -> None:
     start_tensorflow()
     from keras_sllmr.cli.score_stage import ScoreStage
-    from keras_sllmr.cli.uncertainty import user_uncertainty
     from keras_sllmr.scoring.reliability import describe_table
     from keras_sllmr.store.text_vectors import TextVectors
 
@@ -158,8 +156,7 @@ def _score(
     stage = ScoreStage(split, vectors, settings, seed)
     if dry_run or to is None:
         return show(stage.estimate(), json)
-    uncertainty = None if trained is None else user_uncertainty(trained, split)
-    made = stage.score(to, ledger=ledger, uncertainty=uncertainty)
+    made = stage.score(to, ledger=ledger, trained=trained)
     show(describe_table(made, split), json)
 
 

@@ -9,6 +9,7 @@ from keras_sllmr.cli.config import ScoreConfig
 from keras_sllmr.cli.console import progress_bar
 from keras_sllmr.cli.stages import ledger_of
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.evaluation.user_uncertainty import user_uncertainty
 from keras_sllmr.scoring.budget import ask_order, expected_benefit
 from keras_sllmr.scoring.candidates import CandidateSettings
 from keras_sllmr.scoring.embedded import embedded_teacher
@@ -22,6 +23,8 @@ from keras_sllmr.settings import settings_of
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors
+
+from keras_sllmr.training.trained_model import TrainedModel
 
 
 class ScoreStage:
@@ -74,8 +77,14 @@ class ScoreStage:
         """What picks the `near` candidates for a teacher that costs money."""
         return self.local_teacher("tfidf" if self.text is None else "embedded")
 
-    def order(self, uncertainty: np.ndarray | None = None) -> np.ndarray:
+    def order(self, trained: Path | None = None) -> np.ndarray:
         """The users in the order of asking."""
+        uncertainty = None
+        if trained is not None:
+            with progress_bar("Looking for uncertainty") as progress:
+                uncertainty = user_uncertainty(
+                    TrainedModel(trained), self.split, progress=progress
+                )
         benefit = expected_benefit(
             self.split, uncertainty=uncertainty, cold_max=self.candidates.cold_max
         )
@@ -86,9 +95,15 @@ class ScoreStage:
         path: Path,
         *,
         ledger: Path | None = None,
-        uncertainty: np.ndarray | None = None,
+        trained: Path | None = None,
     ) -> ScoreTable:
-        """Writes the table."""
+        """Writes the table.
+
+        Args:
+            path: its folder.
+            ledger: file of an endpoint's answers. Defaults to one beside the table.
+            trained: folder of a model whose uncertainty counts in the order of asking.
+        """
         vectors = None if self.text is None else self.text.vectors
         missing = self.config.missing
         with progress_bar("Scoring candidates") as progress:
@@ -118,7 +133,7 @@ class ScoreStage:
                 vectors=vectors,
                 calibration=self.config.calibration or "none",
                 missing=missing,
-                order=self.order(uncertainty),
+                order=self.order(trained),
                 progress=progress,
             )
 

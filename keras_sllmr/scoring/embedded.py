@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_sllmr.errors import ConfigError
 from keras_sllmr.io.hashing import fingerprint
 from keras_sllmr.scoring.calibration import Standardised
 from keras_sllmr.scoring.teachers.base import Teacher
@@ -18,7 +19,7 @@ _SAMPLE_USERS, _SAMPLE_ITEMS, _KEY = 2000, 10, 201
 
 def embedded_teacher(
     split: LeaveOneOut,
-    vectors: TextVectors,
+    vectors: TextVectors | None,
     *,
     history: int = 10,
     seed: int = 0,
@@ -28,7 +29,7 @@ def embedded_teacher(
 
     Args:
         split: the store's split.
-        vectors: the items' text vectors.
+        vectors: the items' text vectors; none where their weight is 0.
         history: int. Last events shown (L). Defaults to `10`.
         seed: int. Of the sample that the scores are standardised on.
         weights: floats. Of the text vectors and of TF-IDF; 0 leaves one out. Defaults
@@ -48,6 +49,11 @@ def embedded_teacher(
     )
     parts: list[tuple[Teacher, float]] = []
     if weights[0]:
+        if vectors is None:
+            raise ConfigError(
+                "The text vectors have a weight and must be given. Received: "
+                f"vectors=None, weights={weights}"
+            )
         known = "minilm" in vectors.encoder.lower()
         encoder = EncoderTeacher(
             vectors.vectors,

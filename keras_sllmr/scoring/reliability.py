@@ -26,8 +26,9 @@ def probe_pairs(
         tail_share: float. Share of the catalogue in the long tail.
 
     Returns:
-        Columns `gap` (absolute score difference), `right` (1, 0, or ½ for a tie),
-        `cold` (bool, of the user) and `tail` (bool, of the positive).
+        Columns `user`, `item` (the positive) and `negative` (indices), `gap` (absolute
+        score difference), `right` (1, 0, or ½ for a tie), `cold` (bool, of the user)
+        and `tail` (bool, of the positive).
     """
     tail = tail_items(split.train_counts, share=tail_share)
     frame = pd.DataFrame(
@@ -44,6 +45,9 @@ def probe_pairs(
     difference = pairs["score"] - pairs["score_negative"]
     return pd.DataFrame(
         {
+            "user": pairs["user"],
+            "item": pairs["item"],
+            "negative": pairs["item_negative"],
             "gap": difference.abs(),
             "right": np.where(difference == 0, 0.5, difference > 0).astype(float),
             "cold": split.train_lengths[pairs["user"].to_numpy()] <= cold_max,
@@ -67,28 +71,50 @@ def reliability(pairs: pd.DataFrame, *, bins: int = 8) -> dict[str, Any]:
         return {"pairs": len(rows), "accuracy": float(rows["right"].mean())}
 
     slices = {"all": pairs, "cold": pairs[pairs["cold"]], "tail": pairs[pairs["tail"]]}
-    edges = np.unique(np.quantile(pairs["gap"], np.linspace(0, 1, bins + 1)))
-    place = np.clip(np.searchsorted(edges, pairs["gap"], "right") - 1, 0, None)
-    place = np.minimum(place, max(len(edges) - 2, 0))
     return {
         **figures(pairs),
         "slices": {name: figures(rows) for name, rows in slices.items() if len(rows)},
         "bins": [
+            {**gap, **figures(rows)} for gap, rows in gap_bins(pairs, bins=bins)
+        ],
+    }
+
+
+def gap_bins(
+    pairs: pd.DataFrame, *, bins: int = 8
+) -> list[tuple[dict[str, float], pd.DataFrame]]:
+    """Bins of equally many pairs by score gap; equal gaps share one.
+
+    Args:
+        pairs: from `probe_pairs`.
+        bins: int. Their number, if that many gaps differ. Defaults to `8`.
+
+    Returns:
+        Of each bin `gap_low`, `gap_high` and the mean `gap`, and its pairs.
+    """
+    edges = np.unique(np.quantile(pairs["gap"], np.linspace(0, 1, bins + 1)))
+    place = np.clip(np.searchsorted(edges, pairs["gap"], "right") - 1, 0, None)
+    place = np.minimum(place, max(len(edges) - 2, 0))
+    return [
+        (
             {
                 "gap_low": float(rows["gap"].min()),
                 "gap_high": float(rows["gap"].max()),
                 "gap": float(rows["gap"].mean()),
-                **figures(rows),
-            }
-            for _, rows in pairs.groupby(place)
-        ],
-    }
+            },
+            rows,
+        )
+        for _, rows in pairs.groupby(place)
+    ]
 
 
 def describe_table(
     table: ScoreTable, split: LeaveOneOut, *, cold_max: int = 3, tail_share: float = 0.2
 ) -> dict[str, Any]:
-    """What a score table holds: teacher, coverage, origins, reliability."""
+    """What a score table holds: teacher, coverage, origins, reliability.
+
+    `inspection.inspect_table` says more of it.
+    """
     pairs = probe_pairs(table, split, cold_max=cold_max, tail_share=tail_share)
     origins, counts = np.unique(table.origins, return_counts=True)
     return {

@@ -90,8 +90,8 @@ class Spending:
         self._earlier = {"requests": requests, "tokens": tokens, "usd": usd}
         self._requests = self._unknown_requests = self._beyond = 0
         self._spent, self._reserved, self._unknown = Usage(), Usage(), Usage()
-        # Passed on to other runs; below zero where taken over from them.
-        self._left = Usage()
+        # Sums; what is resumed may have been left by earlier runs.
+        self._left, self._resumed = Usage(), Usage()
         self._open: set[Reservation] = set()
 
     def reserve(self, prompt: int, completion: int) -> Reservation | None:
@@ -165,7 +165,7 @@ class Spending:
             completion: int. As reserved.
         """
         bound = Usage(prompt, completion)
-        self._left = _plus(self._left, bound, -1)
+        self._resumed = _plus(self._resumed, bound)
         self._reserved = _plus(self._reserved, bound)
         reservation = Reservation(prompt, completion, self._usd(bound))
         self._open.add(reservation)
@@ -173,7 +173,7 @@ class Spending:
 
     def withdraw(self, prompt: int, completion: int) -> None:
         """Frees what was left under way and turns out never to have been sent."""
-        self._left = _plus(self._left, Usage(prompt, completion), -1)
+        self._resumed = _plus(self._resumed, Usage(prompt, completion))
         self._earlier["requests"] -= 1
 
     def report(self) -> dict[str, Any]:
@@ -186,8 +186,12 @@ class Spending:
         priced = self.price is not None
         return {
             "requests": self._earlier["requests"] + self._requests,
-            "tokens": self._earlier["tokens"] + tokens,
-            "usd": self._earlier["usd"] + self._usd(self._spent) if priced else None,
+            "tokens": self._earlier["tokens"] + self._left_tokens + tokens,
+            "usd": (
+                self._earlier["usd"] + self._left_usd + self._usd(self._spent)
+                if priced
+                else None
+            ),
             "this_run": {
                 "requests": self._requests,
                 "prompt_tokens": self._spent.prompt,
@@ -207,10 +211,13 @@ class Spending:
 
     def _reached(self, more: Usage) -> str:
         """The cap that one more request breaks, if it and others cost `more`."""
-        total = _plus(_plus(self._spent, self._left), more)
-        caps, earlier = self.caps, self._earlier
+        total, caps, earlier = _plus(self._spent, more), self.caps, self._earlier
         amounts = (
-            ("max_usd", caps.max_usd, earlier["usd"] + self._usd(total)),
+            (
+                "max_usd",
+                caps.max_usd,
+                earlier["usd"] + self._left_usd + self._usd(total),
+            ),
             (
                 "max_requests",
                 caps.max_requests,
@@ -219,13 +226,23 @@ class Spending:
             (
                 "max_tokens",
                 caps.max_tokens,
-                earlier["tokens"] + total.prompt + total.completion,
+                earlier["tokens"] + self._left_tokens + total.prompt + total.completion,
             ),
         )
         broken = (
             name for name, cap, amount in amounts if cap is not None and amount > cap
         )
         return next(broken, "")
+
+    @property
+    def _left_tokens(self) -> int:
+        """Net of what was taken over from earlier runs, so it may be negative."""
+        left, resumed = self._left, self._resumed
+        return left.prompt + left.completion - resumed.prompt - resumed.completion
+
+    @property
+    def _left_usd(self) -> float:
+        return self._usd(self._left) - self._usd(self._resumed)
 
     def _close(self, reservation: Reservation) -> Usage:
         if reservation not in self._open:

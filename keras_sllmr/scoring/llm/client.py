@@ -6,6 +6,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any
@@ -24,7 +25,7 @@ _PASSING = frozenset({408, 409, 425, 429})
 _FINAL = frozenset({401, 402, 403, 404, 405})
 
 
-@dataclass
+@dataclass(eq=False)
 class Unanswered(Exception):
     """A sending that brought no answer.
 
@@ -242,7 +243,9 @@ def _retry_after(headers: Any) -> float | None:
     with contextlib.suppress(TypeError, ValueError):
         return max(0.0, float(value))
     with contextlib.suppress(TypeError, ValueError):
-        now = parsedate_to_datetime(headers.get("date"))
+        # By the endpoint's own clock, if it tells.
+        told = headers.get("date")
+        now = parsedate_to_datetime(told) if told else datetime.now(timezone.utc)
         return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
     return None
 

@@ -1,9 +1,11 @@
 """Running many tasks together: ahead of their use, to the first error, anywhere."""
 
 import asyncio
+import contextlib
 import itertools
+import queue
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
@@ -55,15 +57,29 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         asyncio.run(main)
         return
     failure: list[BaseException] = []
+    begun: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+
+    async def cancellable() -> None:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        begun.put(lambda: loop.call_soon_threadsafe(task.cancel))
+        await main
 
     def target() -> None:
         try:
-            asyncio.run(main)
+            asyncio.run(cancellable())
         except BaseException as error:
             failure.append(error)
 
     thread = threading.Thread(target=target)
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except BaseException:
+        # Ctrl-C reaches the main thread alone; nothing may be sent after it.
+        with contextlib.suppress(RuntimeError):
+            begun.get()()
+        thread.join()
+        raise
     if failure:
         raise failure[0]

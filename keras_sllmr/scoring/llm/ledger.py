@@ -85,9 +85,6 @@ class Ledger:
             self.database = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False
             )
-            self.database.execute("PRAGMA journal_mode = WAL")
-            # Safe against a killed process; a power failure may cost the last answers.
-            self.database.execute("PRAGMA synchronous = NORMAL")
             version = self.database.execute("PRAGMA user_version").fetchone()[0]
             tables = self.database.execute("SELECT count(*) FROM sqlite_master")
             if version != _VERSION and tables.fetchone()[0]:
@@ -95,6 +92,9 @@ class Ledger:
                     f"{self.path} is not a ledger that this release reads (version "
                     f"{version}, needed: {_VERSION}). Name another file."
                 )
+            self.database.execute("PRAGMA journal_mode = WAL")
+            # Safe against a killed process; a power failure may cost the last answers.
+            self.database.execute("PRAGMA synchronous = NORMAL")
             self.database.executescript(_TABLES)
             self.database.execute(f"PRAGMA user_version = {_VERSION}")
         except (sqlite3.Error, OSError) as error:
@@ -109,14 +109,25 @@ class Ledger:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Holds the writer's lock, and settles what a killed job left under way."""
+        """Holds the writer's lock, and settles what a killed job left under way.
+
+        Raises:
+            StoreError: when another process holds it, or the file cannot be written.
+        """
         with exclusive(self.path):
-            # What a batch holds is not lost: it is collected later.
-            self.database.execute(
-                "UPDATE sent SET outcome = ? WHERE outcome IS NULL AND batch IS NULL",
-                (LOST,),
-            )
-            yield
+            try:
+                # What a batch holds is not lost: it is collected later.
+                self.database.execute(
+                    "UPDATE sent SET outcome = ? "
+                    "WHERE outcome IS NULL AND batch IS NULL",
+                    (LOST,),
+                )
+                yield
+            except sqlite3.Error as error:
+                raise StoreError(
+                    f"Could not write the ledger {self.path}: {error}. Free some space "
+                    "or check the permissions, and run it again: what it holds is kept."
+                ) from error
 
     def get(self, key: str) -> Answer | None:
         """The answer to a request; none if it was never answered."""

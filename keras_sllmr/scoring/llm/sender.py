@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from purgatory import AsyncCircuitBreakerFactory
-from purgatory.domain.model import OpenedState
+from purgatory.domain.model import OPENED, OpenedState
 from purgatory.service._async.circuitbreaker import AsyncCircuitBreaker
 
 from keras_sllmr.errors import EndpointError
@@ -95,7 +95,6 @@ class Sender:
 
     async def _try(self, request: Request) -> Answer:
         completion = completion_bound(request.body)
-        await self._limits.acquire(self.counter.count(request.body) + completion)
         prompt = self.counter.bound(request.body)
         reservation = await self._reserve(prompt, completion)
         try:
@@ -108,7 +107,7 @@ class Sender:
         """Sends once, and settles the reservation however that ends."""
         sent = None
         try:
-            async with await self._closed_breaker():
+            async with await self._admitted(request):
                 sent = self.ledger.begin(
                     request.key,
                     prompt=reservation.prompt,
@@ -149,6 +148,16 @@ class Sender:
                 raise CapReached(reached)
             async with self._settled:
                 await self._settled.wait()
+
+    async def _admitted(self, request: Request) -> AsyncCircuitBreaker:
+        """The circuit breaker, at the moment that the request may be sent at."""
+        tokens = self.counter.count(request.body) + completion_bound(request.body)
+        while True:
+            breaker = await self._closed_breaker()
+            # Last, as what waits with its allowance in hand adds to a later minute.
+            await self._limits.acquire(tokens)
+            if breaker.context.state != OPENED:
+                return breaker
 
     async def _closed_breaker(self) -> AsyncCircuitBreaker:
         """The circuit breaker, once it lets requests through."""

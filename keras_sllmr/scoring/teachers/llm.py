@@ -105,8 +105,9 @@ class LLMTeacher:
         return teacher
 
     def _shown_texts(self, texts: Sequence[str] | np.ndarray) -> list[str]:
-        """What the model may see; cleaned first, as invisible characters could hide
-        from the redaction what cleaning makes whole again."""
+        """What the model may see of each text."""
+        # Cleaned first too: invisible characters could hide from the redaction what
+        # cleaning makes whole again.
         redact = load_redaction(self.settings.redact) if self.settings.redact else str
         most = self.template.settings.max_chars
         longest = max(map(len, texts), default=0) + 1
@@ -198,6 +199,7 @@ class LLMTeacher:
             EndpointError: when the endpoint is down or refuses; asked again, only what
                 is missing is sent.
         """
+        self._read = _Read()
         if self.engine is None:
             return self.tally.report()
         rows = _Rows(progress)
