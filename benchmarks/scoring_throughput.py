@@ -25,7 +25,7 @@ import openai
 from scoring_job import synthetic_split
 
 from keras_sllmr.scoring.candidates import CandidateSettings
-from keras_sllmr.scoring.job import asking_blocks
+from keras_sllmr.scoring.job import AskingBlocks
 from keras_sllmr.scoring.llm.settings import LLMSettings
 from keras_sllmr.scoring.sampler import CandidateSampler
 from keras_sllmr.scoring.teachers.llm import LLMTeacher
@@ -106,7 +106,7 @@ class Asking:
 
     def body(self) -> bytes:
         """One prompt, for those who only send bytes."""
-        ((histories, candidates),) = asking_blocks(self.sampler, [1])
+        ((histories, candidates),) = AskingBlocks(self.sampler, [1])
         ((question, _),) = self.teacher(1).questions(histories[0], candidates[0])
         return json.dumps(question.next([]).body).encode()
 
@@ -114,7 +114,7 @@ class Asking:
         """Requests a second."""
         teacher = self.teacher(port, requests)
         users = range(1, self.split.store.n_users + 1)
-        teacher.ask(asking_blocks(self.sampler, users))
+        teacher.ask(AskingBlocks(self.sampler, users))
         if teacher.tally.answered != requests:
             raise SystemExit(f"not all were answered: {teacher.tally}")
         return requests / teacher.tally.seconds

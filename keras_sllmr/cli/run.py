@@ -29,7 +29,7 @@ from keras_sllmr.training.settings import TrainSettings
 from keras_sllmr.training.trained_model import TrainedModel
 
 # How an endpoint is asked, which does not change its answers.
-_HOW = {"transport", "prices", "api_key_env"}
+_HOW = {"transport", "batch", "prices", "api_key_env"}
 
 Announce = Callable[[str, bool], None]
 

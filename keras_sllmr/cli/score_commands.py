@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from keras_sllmr.cli.common import Config, Json, Seed, Store, open_split, show
 from keras_sllmr.cli.config import ScoreConfig, load_config
+from keras_sllmr.cli.console import print_json
 from keras_sllmr.cli.quiet import start_tensorflow
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.settings import settings_of
@@ -148,7 +149,6 @@ def _score(
 ) -> None:
     start_tensorflow()
     from keras_sllmr.cli.score_stage import ScoreStage
-    from keras_sllmr.scoring.reliability import describe_table
     from keras_sllmr.store.text_vectors import TextVectors
 
     split = open_split(store)
@@ -157,7 +157,7 @@ def _score(
     if dry_run or to is None:
         return show(stage.estimate(), json)
     made = stage.score(to, ledger=ledger, trained=trained)
-    show(describe_table(made, split), json)
+    _show_table(made, split, json)
 
 
 @app.command()
@@ -168,11 +168,21 @@ def inspect(
 ) -> None:
     """Show coverage, distributions, agreement on probes, cost and failures."""
     start_tensorflow()
-    from keras_sllmr.scoring.inspection import inspect_table
     from keras_sllmr.store.score_table import ScoreTable
 
     split = open_split(store)
-    show(inspect_table(ScoreTable(table, split.store), split), json)
+    _show_table(ScoreTable(table, split.store), split, json)
+
+
+def _show_table(table: Any, split: Any, json: bool) -> None:
+    from keras_sllmr.cli.inspection_view import show_inspection
+    from keras_sllmr.scoring.inspection import inspect_table
+
+    found = inspect_table(table, split)
+    if json:
+        print_json(found)
+    else:
+        show_inspection(found)
 
 
 @app.command()
@@ -189,10 +199,9 @@ def mix(
     """Mix score tables by weight: the weighted mean where they have a score."""
     start_tensorflow()
     from keras_sllmr.scoring.mixing import mix_tables
-    from keras_sllmr.scoring.reliability import describe_table
     from keras_sllmr.store.score_table import ScoreTable
 
     split = open_split(store)
     opened = [ScoreTable(path, split.store) for path in tables]
     made = mix_tables(to, opened, weights=weights)
-    show(describe_table(made, split), json)
+    _show_table(made, split, json)

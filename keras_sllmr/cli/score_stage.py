@@ -122,7 +122,7 @@ class ScoreStage:
                 self.split.store.item_texts,
                 ledger or ledger_of(path),
                 self.llm,
-                batch=self.config.batch,
+                batch=self.llm.batch if self.config.batch else None,
             )
             return score_candidates(
                 self.split,

@@ -59,7 +59,9 @@ def comparison_table(metrics: Mapping[str, Any], *, plain: bool = False) -> Tabl
     names = labels(metrics)
     others = [name for name in names if name != BASELINE]
     level = levels(rows)
-    table = _table(f"{printable(metrics.get('name', 'run'))}: methods compared", plain)
+    table = titled_table(
+        f"{printable(metrics.get('name', 'run'))}: methods compared", plain
+    )
     if level:
         against = names.get(BASELINE, BASELINE)
         table.caption = Text(
@@ -114,7 +116,7 @@ def stage_table(metrics: Mapping[str, Any], *, plain: bool = False) -> Table:
     """
     stages = metrics.get("stages") or []
     spent = sum(stage["seconds"] for stage in stages if not stage.get("skipped"))
-    table = _table("Wall time", plain)
+    table = titled_table("Wall time", plain)
     table.show_footer = True
     table.add_column("stage", footer="total")
     table.add_column("time", footer=seconds(spent), justify="right", no_wrap=True)
@@ -158,7 +160,13 @@ def short(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _table(title: str, plain: bool) -> Table:
+def titled_table(title: str, plain: bool = False) -> Table:
+    """An empty table in the style of all results.
+
+    Args:
+        title: above it.
+        plain: ASCII lines and no colour, for logs. Default: False.
+    """
     return Table(
         title=Text(title),
         title_justify="left",

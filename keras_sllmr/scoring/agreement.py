@@ -28,25 +28,29 @@ def agreement(
 
     Returns:
         None without pairs; else `all`, `history` (by the user's training events),
-        `popularity` (of the positive: tail, middle, head), `negative` (`rarer`,
-        `equal` or `popular`, by its training events beside the positive's: a teacher
-        that is right on the first and wrong on the last follows popularity) and `gap`
-        (by the difference of the scores), each with the figures of `accuracy`. Slices
-        without a pair are left out.
+        `popularity` (of the positive: tail, middle, head), `negative` (less, as or more
+        popular than the positive, by training events: a teacher that is right on the
+        first and wrong on the last follows popularity) and `gap` (by the difference of
+        the scores), each with the figures of `accuracy`. Slices without a pair are left
+        out.
     """
     if not len(pairs):
         return None
     counts = split.train_counts
     events = split.train_lengths[pairs["user"]]
-    beside = np.sign(counts[pairs["negative"]] - counts[pairs["item"]])
+    more = counts[pairs["negative"]] - counts[pairs["item"]]
     band = _bands(counts, tail_share)[pairs["item"]]
     history = {
         f"{low}+" if high is None else f"{low}-{high}": (events >= low)
         & (events <= (high or np.inf))
         for low, high in HISTORY_BINS
     }
-    bands = {name: band == n for n, name in enumerate(("tail", "middle", "head"))}
-    signs = {name: beside == n - 1 for n, name in enumerate(("rarer", "equal"))}
+    popularity = {"tail": band == 0, "middle": band == 1, "head": band == 2}
+    negative = {
+        "less_popular": more < 0,
+        "as_popular": more == 0,
+        "more_popular": more > 0,
+    }
 
     def sliced(masks: dict[str, np.ndarray]) -> dict[str, Any]:
         return {name: accuracy(pairs[m]) for name, m in masks.items() if m.any()}
@@ -54,8 +58,8 @@ def agreement(
     return {
         "all": accuracy(pairs),
         "history": sliced(history),
-        "popularity": sliced(bands),
-        "negative": sliced({**signs, "popular": beside > 0}),
+        "popularity": sliced(popularity),
+        "negative": sliced(negative),
         "gap": [{**gap, **accuracy(rows)} for gap, rows in gap_bins(pairs)],
     }
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_sllmr.scoring.job import asking_blocks
+from keras_sllmr.scoring.job import AskingBlocks
 from keras_sllmr.scoring.llm.connect import known_price
 from keras_sllmr.scoring.llm.ledger import Ledger
 from keras_sllmr.scoring.llm.request import Usage
@@ -57,7 +57,7 @@ def estimate(
     done, chunk = 0, 128
     for start in range(0, len(users), chunk):
         part = users[start : start + chunk]
-        for histories, candidates in asking_blocks(sampler, part, chunk=chunk):
+        for histories, candidates in AskingBlocks(sampler, part, chunk=chunk):
             for history, wanted in zip(histories, candidates, strict=True):
                 for question, places in teacher.questions(history, wanted):
                     request = question.next([])

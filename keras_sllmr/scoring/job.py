@@ -73,7 +73,7 @@ def score_candidates(
     told = _Told(progress, rows * (2 if asked else 1))
     if isinstance(teacher, AskedTeacher):
         users = np.arange(1, split.store.n_users + 1) if order is None else order
-        teacher.ask(asking_blocks(sampler, users, chunk=chunk), progress=told)
+        teacher.ask(AskingBlocks(sampler, users, chunk=chunk), progress=told)
         told.base = rows
     pairs = 0
 
@@ -113,19 +113,26 @@ def score_candidates(
 _FREE: dict[str, Any] = {"requests": 0, "tokens": 0, "usd": 0.0}
 
 
-def asking_blocks(
-    sampler: CandidateSampler, users: np.ndarray, *, chunk: int = 512
-) -> Iterator[Block]:
+class AskingBlocks:
     """The (histories, candidates) of users, drawn as they are asked for.
+
+    It may be gone through again, and gives the same.
 
     Args:
         sampler: of the candidates.
         users: int `[rows]`. In the order of asking.
         chunk: int. Users at a time.
     """
-    for start in range(0, len(users), chunk):
-        for part in sampler.draw(users[start : start + chunk]):
-            yield _shown(sampler, part), part.items
+
+    def __init__(
+        self, sampler: CandidateSampler, users: np.ndarray, *, chunk: int = 512
+    ) -> None:
+        self.sampler, self.users, self.chunk = sampler, np.asarray(users), chunk
+
+    def __iter__(self) -> Iterator[Block]:
+        for start in range(0, len(self.users), self.chunk):
+            for part in self.sampler.draw(self.users[start : start + self.chunk]):
+                yield _shown(self.sampler, part), part.items
 
 
 def _shown(sampler: CandidateSampler, part: Candidates) -> np.ndarray:

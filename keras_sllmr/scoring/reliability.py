@@ -74,9 +74,7 @@ def reliability(pairs: pd.DataFrame, *, bins: int = 8) -> dict[str, Any]:
     return {
         **figures(pairs),
         "slices": {name: figures(rows) for name, rows in slices.items() if len(rows)},
-        "bins": [
-            {**gap, **figures(rows)} for gap, rows in gap_bins(pairs, bins=bins)
-        ],
+        "bins": [{**gap, **figures(rows)} for gap, rows in gap_bins(pairs, bins=bins)],
     }
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from keras_sllmr.errors import ConfigError, EndpointError
+from keras_sllmr.scoring.llm.connect import AnyEngine
 from keras_sllmr.scoring.llm.embedding import EmbeddingQuestion
-from keras_sllmr.scoring.llm.engine import Engine
 from keras_sllmr.scoring.llm.request import Answer
 
 
@@ -28,7 +28,7 @@ class EndpointEncoder:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: AnyEngine,
         model: str,
         *,
         dimensions: int | None = None,
@@ -70,7 +70,7 @@ class EndpointEncoder:
             if progress:
                 progress(done, len(texts))
 
-        tally = self.engine.ask(enumerate(self._questions(texts)), done=tell)
+        tally = self.engine.ask(list(enumerate(self._questions(texts))), done=tell)
         parts, problems = [], Counter[str]()
         for question in self._questions(texts):
             vectors, found = question.vectors(self._answers(question))

@@ -1,6 +1,10 @@
 """An engine from settings: client, price, caps and what was spent before."""
 
+from typing import Any, TypeAlias
+
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.scoring.llm.batch import BatchEngine
+from keras_sllmr.scoring.llm.batch_rounds import BatchSettings
 from keras_sllmr.scoring.llm.caps import Caps, Spending
 from keras_sllmr.scoring.llm.client import Client
 from keras_sllmr.scoring.llm.engine import Engine
@@ -8,6 +12,8 @@ from keras_sllmr.scoring.llm.ledger import Ledger
 from keras_sllmr.scoring.llm.prices import Price, PriceList
 from keras_sllmr.scoring.llm.tokens import TokenCounter
 from keras_sllmr.scoring.llm.transport import TransportSettings
+
+AnyEngine: TypeAlias = Engine | BatchEngine
 
 
 def known_price(model: str, prices: str | None = None) -> Price | None:
@@ -33,7 +39,8 @@ def open_engine(
     prices: str | None = None,
     caps: Caps | None = None,
     transport: TransportSettings | None = None,
-) -> Engine:
+    batch: BatchSettings | None = None,
+) -> AnyEngine:
     """An engine that asks an endpoint, and goes on where the ledger's last job ended.
 
     Args:
@@ -44,6 +51,7 @@ def open_engine(
         prices: str. A price file.
         caps: over the ledger's whole life. Defaults to none.
         transport: see `TransportSettings`.
+        batch: asks through the Batch API. Defaults to single requests.
 
     Raises:
         ConfigError: on a cap in USD for a model without a known price, or when the
@@ -68,14 +76,16 @@ def open_engine(
     spending = Spending(
         caps,
         price,
+        batch=batch is not None,
         requests=spent.requests,
         tokens=spent.prompt_tokens + spent.completion_tokens,
         usd=spent.usd,
     )
-    return Engine(
-        connect,
-        ledger,
-        spending=spending,
-        counter=TokenCounter(model),
-        settings=transport,
-    )
+    common: dict[str, Any] = {
+        "spending": spending,
+        "counter": TokenCounter(model),
+        "settings": transport,
+    }
+    if batch is not None:
+        return BatchEngine(connect, ledger, batch=batch, **common)
+    return Engine(connect, ledger, **common)

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from keras_sllmr.scoring.llm.batch_rounds import BatchSettings
 from keras_sllmr.scoring.llm.caps import Caps
 from keras_sllmr.scoring.llm.client import endpoint_id
 from keras_sllmr.scoring.llm.request_maker import Structured
@@ -39,6 +40,7 @@ class LLMSettings(Settings):
         prices: str. A price file, whose entries come before the packaged ones.
         caps: see `Caps`.
         transport: see `TransportSettings`.
+        batch: see `BatchSettings`; of use with the Batch API alone.
     """
 
     model: str = Field(min_length=1)
@@ -60,6 +62,7 @@ class LLMSettings(Settings):
     prices: str | None = None
     caps: Caps = Caps()
     transport: TransportSettings = TransportSettings()
+    batch: BatchSettings = BatchSettings()
 
     @property
     def endpoint_id(self) -> str:

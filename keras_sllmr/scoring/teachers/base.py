@@ -64,7 +64,8 @@ class AskedTeacher(Teacher, Protocol):
         """Asks about (histories, candidates) blocks, in their order.
 
         Args:
-            blocks: drawn as the asking goes on, never all at once.
+            blocks: drawn as the asking goes on, never all at once; may be gone through
+                more than once.
             progress: called with the number of rows done.
 
         Returns:

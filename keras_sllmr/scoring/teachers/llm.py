@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_sllmr.scoring.llm.connect import open_engine
-from keras_sllmr.scoring.llm.engine import Engine
+from keras_sllmr.scoring.llm.batch_rounds import BatchSettings
+from keras_sllmr.scoring.llm.connect import AnyEngine, open_engine
 from keras_sllmr.scoring.llm.ledger import Ledger
 from keras_sllmr.scoring.llm.questions import ListQuestion, YesNoQuestion
 from keras_sllmr.scoring.llm.request import Answer, ScoringQuestion
@@ -52,7 +52,7 @@ class LLMTeacher:
         ledger: Ledger,
         settings: LLMSettings,
         *,
-        engine: Engine | None = None,
+        engine: AnyEngine | None = None,
         name: str = "llm",
     ) -> None:
         self.ledger, self.settings, self.engine = ledger, settings, engine
@@ -78,6 +78,7 @@ class LLMTeacher:
         ledger: str | os.PathLike[str],
         settings: LLMSettings,
         *,
+        batch: BatchSettings | None = None,
         name: str = "llm",
     ) -> "LLMTeacher":
         """A teacher with the ledger, caps and transport that its settings say.
@@ -86,6 +87,7 @@ class LLMTeacher:
             texts: as above.
             ledger: the ledger's file. Caps count what it says was spent before.
             settings: see `LLMSettings`.
+            batch: asks through the Batch API. Defaults to single requests.
             name: str. Defaults to `"llm"`.
 
         Raises:
@@ -101,6 +103,7 @@ class LLMTeacher:
             prices=settings.prices,
             caps=settings.caps,
             transport=settings.transport,
+            batch=batch,
         )
         return teacher
 
@@ -203,18 +206,9 @@ class LLMTeacher:
         if self.engine is None:
             return self.tally.report()
         rows = _Rows(progress)
-        self.tally = self.engine.ask(self._tagged(blocks, rows), done=rows.done)
+        asked = _Asked(self, blocks, rows)
+        self.tally = self.engine.ask(asked, done=rows.done)
         return self.tally.report()
-
-    def _tagged(
-        self, blocks: Iterable[Block], rows: "_Rows"
-    ) -> Iterator[tuple[Hashable, ScoringQuestion]]:
-        for histories, candidates in blocks:
-            for history, wanted in zip(histories, candidates, strict=True):
-                questions = self.questions(history, wanted)
-                tag = rows.begin(len(questions))
-                for question, _ in questions:
-                    yield tag, question
 
     def opinion(self, histories: np.ndarray, candidates: np.ndarray) -> Opinion:
         """What the ledger's answers say; see `AskedTeacher.opinion`."""
@@ -306,6 +300,25 @@ class _Read:
         }
 
 
+class _Asked:
+    """The questions of blocks, tagged by their row; the same each time."""
+
+    def __init__(
+        self, teacher: LLMTeacher, blocks: Iterable[Block], rows: "_Rows"
+    ) -> None:
+        self.teacher, self.blocks, self.rows = teacher, blocks, rows
+
+    def __iter__(self) -> Iterator[tuple[Hashable, ScoringQuestion]]:
+        tag = 0
+        for histories, candidates in self.blocks:
+            for history, wanted in zip(histories, candidates, strict=True):
+                questions = self.teacher.questions(history, wanted)
+                tag += 1
+                self.rows.begin(tag, len(questions))
+                for question, _ in questions:
+                    yield tag, question
+
+
 class _Rows:
     """Tells progress in rows, though questions are what ends."""
 
@@ -314,13 +327,14 @@ class _Rows:
         self.begun = self.finished = 0
         self.open: dict[int, int] = {}
 
-    def begin(self, questions: int) -> int:
-        self.begun += 1
+    def begin(self, tag: int, questions: int) -> None:
+        if tag <= self.begun:
+            return  # gone through again
+        self.begun = tag
         if questions:
-            self.open[self.begun] = questions
+            self.open[tag] = questions
         else:
             self.finished += 1
-        return self.begun
 
     def done(self, tag: Hashable) -> None:
         assert isinstance(tag, int)

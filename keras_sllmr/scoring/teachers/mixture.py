@@ -1,5 +1,6 @@
 """Several teachers as one: the weighted mean of their standardised scores."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,33 @@ import numpy as np
 
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.scoring.calibration import Standardised
+
+
+def mixture_weights(
+    weights: Sequence[float] | None, number: int, *, of: str
+) -> list[float]:
+    """The weights of a mixture's parts, checked.
+
+    Args:
+        weights: positive floats, one a part; none for equal weights.
+        number: int. Of the parts.
+        of: str. What a part is.
+
+    Raises:
+        ConfigError: when there is no part, or a weight is lacking or not positive.
+
+    Example:
+        >>> mixture_weights(None, 2, of="teacher")
+        [1.0, 1.0]
+    """
+    given = [1.0] * number if weights is None else [float(part) for part in weights]
+    right = all(0 < part < math.inf for part in given)
+    if not given or len(given) != number or not right:
+        raise ConfigError(
+            f"`weights` must hold one positive number a {of}. Received: "
+            f"weights={given} for {number} {of}s"
+        )
+    return given
 
 
 class MixtureTeacher:
@@ -22,12 +50,7 @@ class MixtureTeacher:
     def __init__(
         self, teachers: Sequence[Standardised], weights: Sequence[float] | None = None
     ) -> None:
-        weights = [1.0] * len(teachers) if weights is None else list(weights)
-        if len(weights) != len(teachers) or min(weights, default=0) <= 0:
-            raise ConfigError(
-                "`weights` must hold one positive number a teacher. Received: "
-                f"weights={weights} for {len(teachers)} teachers"
-            )
+        weights = mixture_weights(weights, len(teachers), of="teacher")
         self.teachers, self.weights = list(teachers), weights
         self.name = "+".join(teacher.name for teacher in teachers)
 

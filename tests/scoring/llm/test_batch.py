@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from keras_sllmr.errors import ConfigError, EndpointError
-from keras_sllmr.scoring.llm.batch import BatchEngine, BatchSettings
+from keras_sllmr.scoring.llm.batch import BatchEngine
 from keras_sllmr.scoring.llm.batch_calls import BatchCalls
 from keras_sllmr.scoring.llm.batch_ledger import BatchLedger
+from keras_sllmr.scoring.llm.batch_rounds import BatchSettings
 from keras_sllmr.scoring.llm.caps import Caps, Spending
 from keras_sllmr.scoring.llm.client import Client
 from keras_sllmr.scoring.llm.ledger import Ledger
@@ -299,6 +300,14 @@ def test_a_request_is_given_up_after_its_tries(endpoint, start, ends):
     again = start(served, tries=3).ask(asked(2))
     assert (again.answered, again.failed) == (2, {})
     assert job.ledger.failure(key) is None
+
+
+def test_what_an_earlier_job_gave_up_has_all_its_tries(endpoint, start, ends):
+    ends(*[refused_line(500)] * 2)
+    served = endpoint()
+    assert start(served, tries=1).ask(asked(1)).failed == {"http 500": 1}
+    tally = start(served, tries=2).ask(asked(1))
+    assert (tally.sent, tally.answered, tally.failed) == (2, 1, {})
 
 
 def test_a_refused_request_is_not_repeated(endpoint, start, ends):

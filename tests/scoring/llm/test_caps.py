@@ -167,3 +167,36 @@ def test_no_cap_is_ever_exceeded(
         assert tokens is None or report["tokens"] <= tokens
         assert report["usd"] == pytest.approx(spent)
         assert report["under_way"] == len(under_way)
+
+
+def test_what_one_run_leaves_another_takes_up():
+    price = Price(prompt=1.0, completion=2.0, batch=0.5)
+    caps = Caps(max_tokens=200, max_requests=2)
+    first = Spending(caps, price, batch=True)
+    reservation = first.reserve(100, 50)
+    first.leave(reservation)
+    # As much as if it were still reserved.
+    assert first.reserve(40, 11) is None
+    assert first.exhausted(40, 11) == "max_tokens"
+    report = first.report()
+    assert (report["tokens"], report["under_way"]) == (150, 0)
+    usd = reservation.usd
+
+    second = Spending(caps, price, batch=True, requests=1, tokens=150, usd=usd)
+    resumed = second.resume(100, 50)
+    assert resumed.usd == usd == pytest.approx((100 * 1.0 + 50 * 2.0) * 0.5 / 1e6)
+    second.settle(resumed, Usage(prompt=90, completion=10))
+    report = second.report()
+    assert (report["requests"], report["tokens"]) == (1, 100)
+    assert report["usd"] == pytest.approx((90 * 1.0 + 10 * 2.0) * 0.5 / 1e6)
+    assert second.reserve(90, 11) is None
+    assert second.reserve(90, 10) is not None
+
+
+def test_what_was_never_sent_is_withdrawn():
+    spending = Spending(Caps(max_requests=1))
+    spending.leave(spending.reserve(10, 5))
+    assert spending.reserve(1, 1) is None
+    spending.withdraw(10, 5)
+    assert spending.report()["tokens"] == 0
+    assert spending.reserve(1, 1) is not None
