@@ -1,7 +1,13 @@
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
+from keras_sllmr.cli.main import main
+from keras_sllmr.store.feature_store import FeatureStore
+from keras_sllmr.store.importers import read_tables
 
 WORDS = [
     "red",
@@ -64,3 +70,26 @@ def small_run(tmp_path, source):
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+def sllmr(*arguments, monkeypatch, capsys):
+    """Runs `sllmr` in this process: exit code, standard output, standard error."""
+    monkeypatch.setattr(sys, "argv", ["sllmr", *map(str, arguments)])
+    code = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture
+def run_sllmr(monkeypatch, capsys):
+    return lambda *arguments: sllmr(*arguments, monkeypatch=monkeypatch, capsys=capsys)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory, source):
+    path = tmp_path_factory.mktemp("stores") / "small"
+    return FeatureStore.create(path, read_tables(source)).path

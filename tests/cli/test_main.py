@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from keras_sllmr.cli.main import app, main
+from keras_sllmr.cli.main import app
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.text_vectors import TextVectors
 
@@ -22,31 +22,6 @@ COMMANDS = [
     "doctor",
     "run",
 ]
-
-
-def sllmr(*arguments, monkeypatch, capsys):
-    """Runs `sllmr` in this process: exit code, standard output, standard error."""
-    monkeypatch.setattr(sys, "argv", ["sllmr", *map(str, arguments)])
-    code = 0
-    try:
-        main()
-    except SystemExit as stop:
-        code = stop.code or 0
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-@pytest.fixture
-def run_sllmr(monkeypatch, capsys):
-    return lambda *arguments: sllmr(*arguments, monkeypatch=monkeypatch, capsys=capsys)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory, source):
-    from keras_sllmr.store.importers import read_tables
-
-    path = tmp_path_factory.mktemp("stores") / "small"
-    return FeatureStore.create(path, read_tables(source)).path
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -163,7 +138,7 @@ def test_train_evaluate_export(run_sllmr, tmp_path, store):
         "score", store, "--text", tmp_path / "text", "--to", tmp_path / "sc", "--json"
     )
     assert scored[0] == 0
-    assert json.loads(scored[1])["reliability"]["pairs"] > 0
+    assert json.loads(scored[1])["agreement"]["all"]["pairs"] > 0
 
     for method in ("none", "sllmr"):
         code, out, _ = run_sllmr(

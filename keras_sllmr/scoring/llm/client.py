@@ -76,13 +76,7 @@ class Client:
                 f"`timeout` must be positive. Received: timeout={timeout}"
             )
         base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
-        self._key = os.environ.get(api_key_env, "")
-        if not self._key and base_url is None:
-            raise ConfigError(
-                f"The key of the endpoint must be in the environment variable "
-                f"{api_key_env}. Received: none. Set it, or name an endpoint that needs "
-                "no key with `base_url`."
-            )
+        self._key = required_key(base_url, api_key_env)
         self.timeout, self.name = timeout, public_url(base_url)
         self._client = openai.AsyncOpenAI(
             api_key=self._key or "none",
@@ -90,7 +84,8 @@ class Client:
             timeout=timeout,
             # Retries are the engine's, so that each is counted, limited and capped.
             max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(
+            # Half the processor time of httpx's own transport with many connections.
+            http_client=openai.DefaultAioHttpClient(
                 limits=httpx2.Limits(
                     max_connections=connections, max_keepalive_connections=connections
                 )
@@ -137,7 +132,9 @@ class Client:
     def unanswered(self, error: Exception) -> Unanswered:
         """What an error of the `openai` client means."""
         message = self.scrub(str(error))
-        if isinstance(error, openai.APITimeoutError):
+        # What openai's aiohttp transport calls a connect timeout is a lost connection.
+        lost = isinstance(error.__cause__, httpx2.ConnectTimeout)
+        if isinstance(error, openai.APITimeoutError) and not lost:
             return Unanswered("timeout", message, retry=True, down=True, billed=True)
         if isinstance(error, openai.APIStatusError):
             return _of_status(error, message)
@@ -145,7 +142,7 @@ class Client:
             refused = _is_refused(error)
             return Unanswered(
                 "refused" if refused else "connection",
-                message,
+                self.scrub(str(error.__cause__ or error)),
                 retry=True,
                 down=True,
                 billed=not refused,
@@ -159,6 +156,22 @@ class Client:
         if self._key:
             text = text.replace(self._key, "***")
         return re.sub(r"\b(sk|key|Bearer)[-_ ][\w\-*.]{6,}", r"\1-***", text)[:500]
+
+
+def required_key(base_url: str | None, api_key_env: str) -> str:
+    """The endpoint's key, from the environment; empty if it can do without.
+
+    Raises:
+        ConfigError: when there is none and no endpoint is named that needs none.
+    """
+    key = os.environ.get(api_key_env, "")
+    if not key and not (base_url or os.environ.get("OPENAI_BASE_URL")):
+        raise ConfigError(
+            "The key of the endpoint must be in the environment variable "
+            f"{api_key_env}. Received: none. Set it, or name an endpoint that needs no "
+            "key with `base_url`."
+        )
+    return key
 
 
 def public_url(url: str | None) -> str:

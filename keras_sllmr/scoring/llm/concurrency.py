@@ -1,11 +1,10 @@
 """Running many tasks together: ahead of their use, to the first error, anywhere."""
 
 import asyncio
-import contextlib
 import itertools
 import queue
-import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
@@ -24,6 +23,7 @@ async def ahead(iterator: Iterator[Value], *, size: int) -> AsyncIterator[list[V
             yield part
     finally:
         upcoming.cancel()
+        await asyncio.gather(upcoming, return_exceptions=True)
 
 
 async def feed_and_work(
@@ -46,7 +46,8 @@ async def feed_and_work(
     finally:
         for task in (feeder, *workers):
             task.cancel()
-        await asyncio.gather(feeder, *workers, return_exceptions=True)
+        # All of them, or asyncio logs the errors that nobody asked for.
+        await asyncio.gather(feeder, *workers, together, return_exceptions=True)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -56,7 +57,6 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     except RuntimeError:
         asyncio.run(main)
         return
-    failure: list[BaseException] = []
     begun: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 
     async def cancellable() -> None:
@@ -65,21 +65,12 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         begun.put(lambda: loop.call_soon_threadsafe(task.cancel))
         await main
 
-    def target() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        ending = pool.submit(asyncio.run, cancellable())
         try:
-            asyncio.run(cancellable())
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=target)
-    thread.start()
-    try:
-        thread.join()
-    except BaseException:
-        # Ctrl-C reaches the main thread alone; nothing may be sent after it.
-        with contextlib.suppress(RuntimeError):
-            begun.get()()
-        thread.join()
-        raise
-    if failure:
-        raise failure[0]
+            ending.result()
+        except BaseException:
+            # Ctrl-C reaches the main thread alone; nothing may be sent after it.
+            if not ending.done():
+                begun.get()()
+            raise

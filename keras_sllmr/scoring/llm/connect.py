@@ -6,7 +6,7 @@ from keras_sllmr.errors import ConfigError
 from keras_sllmr.scoring.llm.batch import BatchEngine
 from keras_sllmr.scoring.llm.batch_rounds import BatchSettings
 from keras_sllmr.scoring.llm.caps import Caps, Spending
-from keras_sllmr.scoring.llm.client import Client
+from keras_sllmr.scoring.llm.client import Client, required_key
 from keras_sllmr.scoring.llm.engine import Engine
 from keras_sllmr.scoring.llm.ledger import Ledger
 from keras_sllmr.scoring.llm.prices import Price, PriceList
@@ -71,7 +71,7 @@ def open_engine(
             connections=transport.concurrency,
         )
 
-    connect()  # a missing key is better told before candidates are drawn
+    required_key(base_url, api_key_env)  # better told before candidates are drawn
     spent = ledger.totals()
     spending = Spending(
         caps,
