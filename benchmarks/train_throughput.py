@@ -38,7 +38,7 @@ PIPELINE = Path(__file__).parents[1] / "pipelines" / "beauty.yaml"
 def prepare(config: RunConfig, work: Path) -> dict[str, str]:
     """Paths of the store and its score table, made unless they are there."""
     from keras_sllmr.cli import stages
-from keras_sllmr.cli.score_stage import ScoreStage
+    from keras_sllmr.cli.score_stage import ScoreStage
     from keras_sllmr.scoring.candidates import CandidateSettings
     from keras_sllmr.store.feature_store import FeatureStore
     from keras_sllmr.store.score_table import ScoreTable

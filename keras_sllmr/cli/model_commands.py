@@ -9,8 +9,8 @@ from keras_sllmr.cli.common import Config, Json, Seed, Store, open_split, show
 from keras_sllmr.cli.config import load_config
 from keras_sllmr.cli.console import out, print_json
 from keras_sllmr.cli.quiet import start_tensorflow
-from keras_sllmr.settings import settings_of
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.settings import settings_of
 
 app = typer.Typer()
 

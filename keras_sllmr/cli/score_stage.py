@@ -23,8 +23,10 @@ from keras_sllmr.settings import settings_of
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors
-
 from keras_sllmr.training.trained_model import TrainedModel
+
+# Half of them are the gate's, by its default; the rest stay in training.
+PROBE_USERS = 4000
 
 
 class ScoreStage:
@@ -48,8 +50,12 @@ class ScoreStage:
         seed: int,
     ) -> None:
         self.split, self.text, self.config, self.seed = split, text, config, seed
+        defaults = {"seed": seed}
+        if config.teacher == "llm":
+            # More probes cost money, and the gate has no use for them.
+            defaults["probe_users"] = PROBE_USERS
         self.candidates = settings_of(
-            CandidateSettings, {"seed": seed, **config.candidates}, "score.candidates"
+            CandidateSettings, {**defaults, **config.candidates}, "score.candidates"
         )
         self.llm = (
             settings_of(LLMSettings, {"seed": seed, **config.llm}, "score.llm")

@@ -35,6 +35,8 @@ class CandidateSettings(Settings):
         tail_most: int. Most `tail` items of one user, and most `tail_near` ones.
         probe_negatives: int. Sampled negatives beside each hidden training positive;
             0 makes no probes.
+        probe_users: int. Random users who get a probe; none for all who can. A few
+            thousand are all that the gate and `inspect` need.
         history: int. How many of the last events the teacher sees (L).
         seed: int. Seed of every draw.
     """
@@ -53,6 +55,7 @@ class CandidateSettings(Settings):
     tail_share: float = Field(0.1, gt=0, lt=1)
     tail_most: int = Field(8, ge=1)
     probe_negatives: int = Field(4, ge=0)
+    probe_users: int | None = Field(None, ge=1)
     history: int = Field(10, ge=1)
     seed: int = 0
 

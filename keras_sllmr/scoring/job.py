@@ -73,7 +73,7 @@ def score_candidates(
     told = _Told(progress, rows * (2 if asked else 1))
     if isinstance(teacher, AskedTeacher):
         users = np.arange(1, split.store.n_users + 1) if order is None else order
-        teacher.ask(AskingBlocks(sampler, users, chunk=chunk), progress=told)
+        teacher.ask(AskingBlocks(sampler, users, chunk=min(chunk, 64)), progress=told)
         told.base = rows
     pairs = 0
 
@@ -116,7 +116,9 @@ _FREE: dict[str, Any] = {"requests": 0, "tokens": 0, "usd": 0.0}
 class AskingBlocks:
     """The (histories, candidates) of users, drawn as they are asked for.
 
-    It may be gone through again, and gives the same.
+    One row in five is a probe as long as there are any. Who is probed is left to
+    chance, whoever comes first: the gate learns from the probes how far to trust the
+    teacher with everybody. May be gone through again, and gives the same.
 
     Args:
         sampler: of the candidates.
@@ -128,11 +130,25 @@ class AskingBlocks:
         self, sampler: CandidateSampler, users: np.ndarray, *, chunk: int = 512
     ) -> None:
         self.sampler, self.users, self.chunk = sampler, np.asarray(users), chunk
+        wanted = np.zeros(sampler.split.store.n_users + 1, bool)
+        wanted[self.users] = True
+        order = sampler.probe_order
+        self.probed = order[wanted[order]]
 
     def __iter__(self) -> Iterator[Block]:
-        for start in range(0, len(self.users), self.chunk):
-            for part in self.sampler.draw(self.users[start : start + self.chunk]):
-                yield _shown(self.sampler, part), part.items
+        # Small blocks keep to the proportion when a cap ends the asking early.
+        users, probed = self.users, self.probed
+        while len(users) or len(probed):
+            here, users = users[: self.chunk], users[self.chunk :]
+            many = max(1, self.chunk // 4) if len(here) else self.chunk
+            there, probed = probed[:many], probed[many:]
+            for draw, who in (
+                (self.sampler.probes, there),
+                (self.sampler.candidates, here),
+            ):
+                if len(who):
+                    part = draw(who)
+                    yield _shown(self.sampler, part), part.items
 
 
 def _shown(sampler: CandidateSampler, part: Candidates) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Draws the candidates of users from their origins, chunk by chunk."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from keras_sllmr.scoring.candidates import Candidates, CandidateSettings
 from keras_sllmr.scoring.diverse import attribute_vectors, farthest_first
 from keras_sllmr.scoring.tail_users import TailUsers
 from keras_sllmr.scoring.teachers.base import Teacher
-from keras_sllmr.store.draws import SeenItems, integers, negatives
+from keras_sllmr.store.draws import SeenItems, integers, negatives, permutation
 from keras_sllmr.store.history import history_before
 from keras_sllmr.store.popularity import tail_items
 from keras_sllmr.store.ragged import Ragged
@@ -18,6 +18,7 @@ from keras_sllmr.store.split import LeaveOneOut
 
 # Keys that keep the draws of the origins apart.
 _POPULAR, _UNIFORM, _COLD, _TAIL, _NEAR, _PROBE, _TAIL_NEAR = range(101, 108)
+_PROBE_USERS = 111
 # Users drawn at a time, which bounds the memory; does not change the result.
 _ROWS = 512
 
@@ -79,6 +80,9 @@ class CandidateSampler:
         by_popularity = np.argsort(-counts[1:], kind="stable") + 1
         self._popular = by_popularity[: settings.popular_pool]
         tail = np.flatnonzero(tail_items(counts, share=settings.tail_share))
+        self._probe_order = self._probe_users()
+        self._probed = np.zeros(store.n_users + 1, bool)
+        self._probed[self._probe_order] = True
         self._tail = self._tail_columns(tail if len(tail) else by_popularity[-1:])
 
     def _tail_columns(self, items: np.ndarray) -> dict[str, Ragged]:
@@ -108,43 +112,50 @@ class CandidateSampler:
             users: int `[rows]`. Different users, in any order.
 
         Returns:
-            Candidates of every user, in that order; then probes of those with two
-            training events or more. Memory grows with the rows.
+            Candidates of every user, in that order; then the probes of those who have
+            one. Memory grows with the rows.
 
         Raises:
             DataError: when a user to probe has seen (nearly) the whole catalogue.
         """
+        parts = [self.candidates(users)]
+        return [*parts, self.probes(users)] if self.settings.probe_negatives else parts
+
+    def candidates(self, users: np.ndarray | Sequence[int]) -> Candidates:
+        """The first part of `draw`."""
+        return _in_blocks(self._distinct, users)
+
+    def probes(self, users: np.ndarray | Sequence[int]) -> Candidates:
+        """The second part of `draw`."""
         users = np.asarray(users, np.int64)
-        blocks = [
-            self._parts(users[start : start + _ROWS])
-            for start in range(0, max(len(users), 1), _ROWS)
-        ]
-        return [
-            Candidates(
-                users=np.concatenate([block.users for block in part]),
-                positions=np.concatenate([block.positions for block in part]),
-                items=np.concatenate([block.items for block in part]),
-                origins=part[0].origins,
-                labels=np.concatenate([block.labels for block in part]),
-            )
-            for part in zip(*blocks, strict=True)
-        ]
+        return _in_blocks(self._probes, users[self._probed[users]])
+
+    @property
+    def probe_order(self) -> np.ndarray:
+        """int64. The users who have a probe, in random order."""
+        return self._probe_order
+
+    def _probe_users(self) -> np.ndarray:
+        """Any who have an event to hide and one to show, at random."""
+        if not self.settings.probe_negatives:
+            return np.zeros(0, np.int64)
+        users = 1 + permutation(
+            self.split.store.n_users, self.settings.seed, _PROBE_USERS
+        )
+        able = users[self.split.train_lengths[users] >= 2]
+        return able[: self.settings.probe_users]
 
     def rows(self, users: np.ndarray) -> int:
         """How many rows `draw` gives these users, probes included."""
-        probed = self.split.train_lengths[users] >= 2
-        return len(users) + int(probed.sum() if self.settings.probe_negatives else 0)
+        return len(users) + int(self._probed[users].sum())
 
-    def _parts(self, users: np.ndarray) -> list[Candidates]:
-        candidates = self._candidates(users)
-        if not self.settings.probe_negatives:
-            return [candidates]
-        probed = self.split.train_lengths[users] >= 2
+    def _distinct(self, users: np.ndarray) -> Candidates:
+        candidates, probed = self._candidates(users), self._probed[users]
         probes = self._probes(users[probed])
         items = candidates.items[probed]
         both = (items[:, :, None] == probes.items[:, None]).any(axis=2)
         candidates.items[probed] = np.where(both, 0, items)
-        return [candidates, probes]
+        return candidates
 
     def _candidates(self, users: np.ndarray) -> Candidates:
         settings, n_items = self.settings, self.split.store.n_items
@@ -226,6 +237,24 @@ class CandidateSampler:
             origins=np.full(width + 1, "probe", object),
             labels=labels,
         )
+
+
+def _in_blocks(
+    draw: Callable[[np.ndarray], Candidates], users: np.ndarray | Sequence[int]
+) -> Candidates:
+    """What `draw` gives, drawn for a few users at a time."""
+    users = np.asarray(users, np.int64)
+    blocks = [
+        draw(users[start : start + _ROWS])
+        for start in range(0, max(len(users), 1), _ROWS)
+    ]
+    return Candidates(
+        users=np.concatenate([block.users for block in blocks]),
+        positions=np.concatenate([block.positions for block in blocks]),
+        items=np.concatenate([block.items for block in blocks]),
+        origins=blocks[0].origins,
+        labels=np.concatenate([block.labels for block in blocks]),
+    )
 
 
 def _rows(items: Ragged, users: np.ndarray) -> np.ndarray:

@@ -377,3 +377,23 @@ def test_doubles_are_left_to_the_probes(
         np.testing.assert_array_equal(after, np.where(double, 0, before))
         given_way += double.sum()
     assert given_way > 0
+
+
+def test_probe_users_are_as_many_as_said_and_drawn_at_random(
+    split: LeaveOneOut,
+) -> None:
+    every_user = _everybody(split)
+    settings = SETTINGS.model_copy(update={"probe_users": 7})
+    sampler = CandidateSampler(split, settings, screen=_ByIndex())
+    _, probes = sampler.draw(every_user)
+    assert len(probes) == 7 == len(sampler.probe_order)
+    assert sampler.rows(every_user) == len(every_user) + 7
+    assert set(probes.users) == set(sampler.probe_order)
+    # The same users come first, however many are wanted.
+    settings = settings.model_copy(update={"probe_users": 3})
+    fewer = CandidateSampler(split, settings, screen=_ByIndex())
+    np.testing.assert_array_equal(fewer.probe_order, sampler.probe_order[:3])
+    # Who has no probe keeps the candidates that one would have taken.
+    np.testing.assert_array_equal(
+        sampler.candidates(every_user).items, sampler.draw(every_user)[0].items
+    )

@@ -1,5 +1,6 @@
 """Asks many questions through the Batch API: slower, and cheaper."""
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Hashable, Iterable
@@ -115,7 +116,7 @@ class BatchEngine:
     ) -> None:
         started = time.monotonic()
         try:
-            async with self.connect() as client:
+            async with contextlib.aclosing(self.connect()) as client:
                 rounds = Rounds(
                     client,
                     self.ledger,

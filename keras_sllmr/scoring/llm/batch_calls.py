@@ -11,7 +11,7 @@ from openai.types import Batch
 
 from keras_sllmr.errors import EndpointError
 from keras_sllmr.io.atomic import replace_file
-from keras_sllmr.scoring.llm.client import Client, Unanswered
+from keras_sllmr.scoring.llm.client import FAILURES, Client, Unanswered
 from keras_sllmr.scoring.llm.retries import require_use, retrying
 from keras_sllmr.scoring.llm.transport import TransportSettings
 
@@ -121,7 +121,7 @@ class BatchCalls:
         except httpx2.TransportError as error:
             # While a body is streamed, the `openai` client does not step in.
             raise Unanswered("connection", retry=True, down=True) from error
-        except Exception as error:
+        except FAILURES as error:
             failure = self.client.unanswered(error)
             require_use(failure, self.settings)
             raise failure from None

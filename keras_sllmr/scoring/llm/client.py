@@ -5,13 +5,14 @@ import contextlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import aiohttp
 import httpx2
 import numpy as np
 import openai
@@ -23,6 +24,15 @@ from keras_sllmr.scoring.llm.request import Answer, Request, Usage
 _PASSING = frozenset({408, 409, 425, 429})
 # Statuses after which no request can succeed: wrong key, model or address.
 _FINAL = frozenset({401, 402, 403, 404, 405})
+
+#: What a call of the `openai` client may raise because of the endpoint.
+FAILURES = (
+    openai.OpenAIError,
+    httpx2.HTTPError,
+    aiohttp.ClientError,
+    ValueError,
+    OSError,
+)
 
 
 @dataclass(eq=False)
@@ -92,16 +102,9 @@ class Client:
             ),
         )
 
-    async def __aenter__(self) -> "Client":
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with contextlib.suppress(Exception):
+    async def aclose(self) -> None:
+        """Closes the connections; as `contextlib.aclosing` calls it."""
+        with contextlib.suppress(OSError, RuntimeError):
             await self._client.close()
 
     @property
@@ -122,7 +125,7 @@ class Client:
             )
         except asyncio.TimeoutError as error:
             raise Unanswered("timeout", retry=True, down=True, billed=True) from error
-        except Exception as error:
+        except FAILURES as error:
             raise self.unanswered(error) from None
         try:
             return read_answer(payload)
@@ -132,9 +135,7 @@ class Client:
     def unanswered(self, error: Exception) -> Unanswered:
         """What an error of the `openai` client means."""
         message = self.scrub(str(error))
-        # What openai's aiohttp transport calls a connect timeout is a lost connection.
-        lost = isinstance(error.__cause__, httpx2.ConnectTimeout)
-        if isinstance(error, openai.APITimeoutError) and not lost:
+        if isinstance(error, openai.APITimeoutError) and not _is_lost(error):
             return Unanswered("timeout", message, retry=True, down=True, billed=True)
         if isinstance(error, openai.APIStatusError):
             return _of_status(error, message)
@@ -147,15 +148,15 @@ class Client:
                 down=True,
                 billed=not refused,
             )
-        if isinstance(error, (openai.APIError, ValueError, OSError)):
-            return Unanswered("unreadable", message, retry=True, billed=True)
-        raise error
+        return Unanswered("unreadable", message, retry=True, billed=True)
 
     def scrub(self, text: str) -> str:
         """`text` without the key, or anything that looks like one."""
         if self._key:
             text = text.replace(self._key, "***")
-        return re.sub(r"\b(sk|key|Bearer)[-_ ][\w\-*.]{6,}", r"\1-***", text)[:500]
+        # With a digit or a star, unlike the word in "key provided".
+        likely = r"\b(sk|key|Bearer)[-_ ](?=\S*[\d*])[\w\-*.]{6,}"
+        return re.sub(likely, r"\1-***", text)[:500]
 
 
 def required_key(base_url: str | None, api_key_env: str) -> str:
@@ -263,12 +264,22 @@ def _retry_after(headers: Any) -> float | None:
     return None
 
 
-def _is_refused(error: BaseException | None) -> bool:
+def _is_refused(error: BaseException) -> bool:
     """Whether no connection was made, so that nothing can have been billed."""
+    unmade = (httpx2.ConnectError, aiohttp.ClientConnectorError, ConnectionRefusedError)
+    return any(isinstance(each, unmade) for each in _causes(error))
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether a connection was lost, which aiohttp's transport calls a timeout."""
+    return any(
+        isinstance(each, aiohttp.ClientConnectionError)
+        and not isinstance(each, aiohttp.ServerTimeoutError)
+        for each in _causes(error)
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if "ConnectError" in type(error).__name__ or isinstance(
-            error, ConnectionRefusedError
-        ):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False

@@ -44,8 +44,13 @@ async def feed_and_work(
             feeder.result()
         await together
     finally:
-        for task in (feeder, *workers):
-            task.cancel()
+        left: set[asyncio.Task[None]] = {feeder, *workers}
+        while left:
+            for task in left:
+                task.cancel()
+            # Before Python 3.12 `asyncio.wait_for` swallows a cancelling that comes as
+            # its result does: such a task goes on, and is told again.
+            _, left = await asyncio.wait(left, timeout=0.05)
         # All of them, or asyncio logs the errors that nobody asked for.
         await asyncio.gather(feeder, *workers, together, return_exceptions=True)
 

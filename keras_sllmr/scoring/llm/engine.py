@@ -1,6 +1,7 @@
 """Asks many questions at once, and keeps every answer in the ledger."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 
@@ -102,7 +103,7 @@ class Engine:
                 await asyncio.sleep(0)
 
         try:
-            async with self.connect() as client:
+            async with contextlib.aclosing(self.connect()) as client:
                 sender = Sender(
                     client,
                     self.ledger,

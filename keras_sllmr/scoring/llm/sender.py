@@ -1,10 +1,12 @@
 """One request from first try to answer: limits, caps, breaker, retries, ledger."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 
 from purgatory import AsyncCircuitBreakerFactory
-from purgatory.domain.model import OPENED, OpenedState
+from purgatory.domain.model import CLOSED, HALF_OPENED, OpenedState
 from purgatory.service._async.circuitbreaker import AsyncCircuitBreaker
 
 from keras_sllmr.errors import EndpointError
@@ -59,6 +61,7 @@ class Sender:
         self._alive = time.monotonic()
         self._bad_in_a_row = 0
         self._breaker: AsyncCircuitBreaker | None = None
+        self._on_trial = False
         self._under_way: dict[str, asyncio.Event] = {}
 
     async def answer(self, request: Request) -> Answer:
@@ -107,7 +110,7 @@ class Sender:
         """Sends once, and settles the reservation however that ends."""
         sent = None
         try:
-            async with await self._admitted(request):
+            async with self._admitted(request):
                 sent = self.ledger.begin(
                     request.key,
                     prompt=reservation.prompt,
@@ -117,17 +120,15 @@ class Sender:
                 self.tally.sent += 1
                 answer = await self.client.send(request)
         except BaseException as error:
-            known = isinstance(error, Unanswered)
             # Interrupted: the endpoint may still answer, and bill.
-            billed = sent is not None and (not known or error.billed)  # type: ignore[attr-defined]
-            if billed:
+            reason, billed = "interrupted", True
+            if isinstance(error, Unanswered):
+                reason, billed = error.reason, error.billed
+            if sent is not None and billed:
                 self.spending.settle(reservation, None)
             else:
                 self.spending.release(reservation)
             if sent is not None:
-                reason = (
-                    error.reason if isinstance(error, Unanswered) else "interrupted"
-                )
                 self.ledger.unanswered(sent, reason, billed=billed)
             if isinstance(error, Unanswered):
                 self._heed(error)
@@ -149,15 +150,26 @@ class Sender:
             async with self._settled:
                 await self._settled.wait()
 
-    async def _admitted(self, request: Request) -> AsyncCircuitBreaker:
-        """The circuit breaker, at the moment that the request may be sent at."""
+    @contextlib.asynccontextmanager
+    async def _admitted(self, request: Request) -> AsyncIterator[None]:
+        """Holds the request back until it may be sent, and tells the breaker its end."""
         tokens = self.counter.count(request.body) + completion_bound(request.body)
         while True:
             breaker = await self._closed_breaker()
             # Last, as what waits with its allowance in hand adds to a later minute.
             await self._limits.acquire(tokens)
-            if breaker.context.state != OPENED:
-                return breaker
+            state = breaker.context.state
+            if state == CLOSED or (state == HALF_OPENED and not self._on_trial):
+                break
+        # One request alone finds out whether an endpoint is up again.
+        trial = state == HALF_OPENED
+        self._on_trial = self._on_trial or trial
+        try:
+            async with breaker:
+                yield
+        finally:
+            if trial:
+                self._on_trial = False
 
     async def _closed_breaker(self) -> AsyncCircuitBreaker:
         """The circuit breaker, once it lets requests through."""
@@ -173,7 +185,8 @@ class Sender:
             try:
                 # Asks without entering: that is left to the caller, at once.
                 self._breaker.context.handle_new_request()
-                return self._breaker
+                if not self._on_trial:
+                    return self._breaker
             except OpenedState:
                 down = time.monotonic() - self._alive
                 if down > self.settings.down_after:
@@ -181,7 +194,7 @@ class Sender:
                         f"The endpoint has been down for {down:.0f} s. Every answer so "
                         "far is kept; run this again when it is up."
                     ) from None
-                await asyncio.sleep(self.settings.breaker_seconds)
+            await asyncio.sleep(self.settings.breaker_seconds)
 
     def _heed(self, error: Unanswered) -> None:
         """Draws the consequences of a failure for the requests to come."""

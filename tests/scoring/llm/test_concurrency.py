@@ -89,6 +89,20 @@ def test_the_first_error_ends_all() -> None:
     assert "another" in ended
 
 
+def test_a_swallowed_cancelling_is_repeated() -> None:
+    ended: list[str] = []
+
+    async def swallow() -> None:
+        try:
+            await _for_ever()
+        except asyncio.CancelledError:
+            await _ended(ended, "at the second time")
+
+    with pytest.raises(LookupError):
+        run(feed_and_work(_raise(LookupError()), [swallow()]))
+    assert ended == ["at the second time"]
+
+
 def test_workers_go_on_when_the_feeder_is_through() -> None:
     done: list[int] = []
 
@@ -117,6 +131,7 @@ def test_within_a_running_loop() -> None:
 
 def test_ctrl_c_within_a_running_loop_ends_what_runs() -> None:
     ended: list[str] = []
+
     def interrupt() -> None:
         # As in a notebook, whose own loop is what the signal meets.
         time.sleep(0.2)

@@ -186,7 +186,10 @@ def test_a_full_disk_is_told(path: Path) -> None:
     ledger = Ledger(path)
     _keep(ledger, "a", Answer(content="kept"))
     pages = ledger.database.execute("PRAGMA page_count").fetchone()[0]
-    with pytest.raises(StoreError, match="Could not write the ledger"), ledger.writing():
+    with (
+        pytest.raises(StoreError, match="Could not write the ledger"),
+        ledger.writing(),
+    ):
         ledger.database.execute(f"PRAGMA max_page_count = {pages}")
         for number in range(99):
             _keep(ledger, f"b {number}", Answer(content="x" * 5000))

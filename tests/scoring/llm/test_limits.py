@@ -62,14 +62,15 @@ def admitted(
 def most_in_a_minute(times: np.ndarray, amounts: np.ndarray) -> float:
     """The largest sum over the minutes that begin with a request."""
     return max(
-        amounts[(times >= start) & (times < start + 60 - 1e-6)].sum()
-        for start in times
+        amounts[(times >= start) & (times < start + 60 - 1e-6)].sum() for start in times
     )
 
 
 @pytest.mark.parametrize("rate", [1, 2, 7, 19, 20, 30, 200, 999])
 def test_no_minute_has_more_requests(rate: int) -> None:
-    times, amounts = admitted(RateLimits(requests_per_minute=rate), [1] * (3 * rate + 3))
+    times, amounts = admitted(
+        RateLimits(requests_per_minute=rate), [1] * (3 * rate + 3)
+    )
     assert most_in_a_minute(times, np.ones_like(amounts)) <= rate
     # Nor much fewer than allowed.
     assert times[-1] <= 60 * (3 * rate + 3) / (0.9 * rate)
