@@ -3,10 +3,10 @@
     python benchmarks/budget_study.py --data FOLDER --work FOLDER
 
 FOLDER of `--data` holds `interactions.parquet` and `items.parquet`. The teacher is MiniLM;
-a request is what an LLM would be sent: one prompt for a user's candidates, one for his
-probe. A budget of so many requests is spent in the order of expected benefit (cold user,
-tail taste, uncertainty of the model without guidance), or at random; DeepFM is trained on
-the scores that it bought, and compared with no guidance on the test rows. Each cell's
+a request is what an LLM would be sent: one prompt for a user's candidates, or one for a
+probe, a fifth of them up to 4,000. A budget is spent in the order of expected benefit (cold
+user, tail taste, uncertainty of the model without guidance), or at random; DeepFM is trained
+on the scores that it bought, and compared with no guidance on the test rows. Each cell's
 figures are a file of `--work` as soon as it is done; a killed study goes on.
 """
 
@@ -23,10 +23,12 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_sllmr.cli.config import ScoreConfig
-from keras_sllmr.cli.score_stage import ScoreStage
+from keras_sllmr.cli.score_stage import PROBE_USERS, ScoreStage
 from keras_sllmr.evaluation.user_uncertainty import user_uncertainty
 from keras_sllmr.scoring.budget import ask_order, expected_benefit
-from keras_sllmr.store.score_table import ScoreTable
+from keras_sllmr.scoring.candidates import CandidateSettings
+from keras_sllmr.scoring.sampler import CandidateSampler
+from keras_sllmr.store.score_table import UNKNOWN, ScoreTable
 from keras_sllmr.training.trained_model import TrainedModel
 
 _COLUMNS = {
@@ -58,15 +60,17 @@ class BudgetBench(Bench):
         path = self.work / "bought" / cell.name
         if (path / "manifest.json").exists():
             return ScoreTable(path, self.split.store)
-        users = self.asked(cell)
+        users, probed = self.asked(cell)
         table = self.full
         rows = pd.DataFrame(
             {name: getattr(table, held) for name, held in _COLUMNS.items()}
         )
+        bought = rows["user"].isin(users) & (rows["label"] == UNKNOWN)
+        bought |= rows["user"].isin(probed) & (rows["label"] != UNKNOWN)
         return ScoreTable.create(
             path,
             self.split.store,
-            rows[rows["user"].isin(users)],
+            rows[bought],
             teacher=table.manifest["teacher"],
             settings={"order": cell.order, "requests": cell.requests},
             cost={},
@@ -81,22 +85,20 @@ class BudgetBench(Bench):
             ScoreStage(self.split, self.text, config, seed=0).score(path)
         return ScoreTable(path, self.split.store)
 
-    @property
-    def all_requests(self) -> int:
-        """What it takes to ask about everybody."""
-        lengths = self.split.train_lengths[1:]
-        return len(lengths) + int((lengths >= 2).sum())
-
-    def asked(self, cell: Bought) -> np.ndarray:
-        """The users that the requests reach, in order; a user takes 1 or 2."""
+    def asked(self, cell: Bought) -> tuple[np.ndarray, np.ndarray]:
+        """Whose candidates and whose probes the requests reach: four to one."""
         uncertainty = None
         if cell.order == "benefit":
             plain = TrainedModel(self.work / "models" / Cell("deepfm", cell.seed).name)
             uncertainty = user_uncertainty(plain, self.split)
         benefit = expected_benefit(self.split, uncertainty=uncertainty)
         users = ask_order(benefit, order=cell.order, seed=cell.seed)
-        cost = 1 + (self.split.train_lengths[users] >= 2)
-        return users[np.cumsum(cost) <= cell.requests]
+        settings = CandidateSettings(
+            near=0, tail_near=0, probe_users=PROBE_USERS, seed=cell.seed
+        )
+        probed = CandidateSampler(self.split, settings).probe_order
+        probed = probed[: cell.requests // 5]
+        return users[: cell.requests - len(probed)], probed
 
 
 def table_of(cells: list[Bought], reports: dict[str, dict[str, Any]]) -> Table:
@@ -143,7 +145,7 @@ def main() -> None:
     for seed in range(options.seeds):
         bench.run(Cell("deepfm", seed))
         for requests in options.requests:
-            enough = requests >= bench.all_requests
+            enough = requests >= bench.split.store.n_users + PROBE_USERS
             for order in ("user",) if enough else ("benefit", "random"):
                 teacher = f"{order}-{requests}"
                 cell = Bought(

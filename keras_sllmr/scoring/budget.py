@@ -90,26 +90,34 @@ def _standardised(values: np.ndarray) -> np.ndarray:
 
 
 def ask_order(
-    benefit: np.ndarray, *, order: Order = "benefit", seed: int = 0
+    benefit: np.ndarray, *, order: Order = "benefit", chance: float = 2.0, seed: int = 0
 ) -> np.ndarray:
-    """The users in the order in which they are to be asked about.
+    r"""The users in the order in which they are to be asked about.
+
+    By `benefit`, users are drawn without replacement with probability
+    \(\propto e^{b_u / T}\), as the highest \(b_u + T \gamma_u\) with Gumbel noise
+    \(\gamma_u\). Strictly the highest first (T = 0) would be users of one kind alone, from
+    whom a model learns less about the others than from users at random.
 
     Args:
         benefit: float `[n_users + 1]`, from `expected_benefit`.
-        order: `"benefit"`, the highest first and equal ones shuffled; `"random"`, a
-            shuffle; or `"user"`, by index. Defaults to `"benefit"`.
-        seed: int. Of the shuffle. Defaults to `0`.
+        order: `"benefit"`; `"random"`, a shuffle; or `"user"`, by index. Defaults to
+            `"benefit"`.
+        chance: float ≥ 0. T. Defaults to `2.0`.
+        seed: int. Of the draw. Defaults to `0`.
 
     Returns:
         int64 `[n_users]`, every user from 1 once.
 
     Raises:
-        ConfigError: on an unknown order or a benefit that is NaN.
+        ConfigError: on an unknown order, a negative `chance`, or a benefit that is NaN.
 
     Example:
-        >>> ask_order(np.array([0.0, 0.5, 2.0, -1.0])).tolist()
+        >>> ask_order(np.array([0.0, 0.5, 2.0, -1.0]), chance=0).tolist()
         [2, 1, 3]
     """
+    if not 0 <= chance < np.inf:
+        raise ConfigError(f"`chance` must not be negative. Received: chance={chance}")
     if order not in get_args(Order):
         raise ConfigError(
             f"`order` must be one of {', '.join(get_args(Order))}. Received: "
@@ -127,4 +135,7 @@ def ask_order(
     users = 1 + permutation(n_users, seed, _ORDER)
     if order == "random":
         return users
-    return users[np.argsort(-benefit[users], kind="stable")]
+    # From the shuffle's order: the k-th of n has the (k + ½)/n quantile of the noise.
+    uniform = (np.arange(n_users) + 0.5) / max(n_users, 1)
+    key = benefit[users] - chance * np.log(-np.log(uniform))
+    return users[np.argsort(-key, kind="stable")]

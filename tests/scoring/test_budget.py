@@ -85,7 +85,7 @@ def test_wrong_uncertainty(split: LeaveOneOut, uncertainty: np.ndarray) -> None:
 def test_order() -> None:
     benefit = np.array([99, 0.5, 2, 0.5, -1])
     assert ask_order(benefit, order="user").tolist() == [1, 2, 3, 4]
-    found = [ask_order(benefit, seed=seed).tolist() for seed in range(20)]
+    found = [ask_order(benefit, chance=0, seed=seed).tolist() for seed in range(20)]
     assert {tuple(users) for users in found} == {(2, 1, 3, 4), (2, 3, 1, 4)}
     assert ask_order(np.zeros(1)).tolist() == []
 
@@ -97,11 +97,22 @@ def test_order() -> None:
 )
 def test_everybody_once(values: list[int], seed: int, order: Any) -> None:
     benefit = np.array([0.0, *values])
-    users = ask_order(benefit, order=order, seed=seed)
+    users = ask_order(benefit, order=order, chance=0, seed=seed)
     assert sorted(users) == list(range(1, len(benefit)))
-    assert users.tolist() == ask_order(benefit, order=order, seed=seed).tolist()
+    again = ask_order(benefit, order=order, chance=0, seed=seed)
+    assert users.tolist() == again.tolist()
     if order == "benefit":
         assert (np.diff(benefit[users]) <= 0).all()
+
+
+def test_chance_draws_in_proportion_to_the_benefit() -> None:
+    # Two kinds of users: of the first half drawn, e^(b/T) to 1 are of the better kind.
+    better = np.arange(20_001) % 2
+    for benefit, chance in ((0.0, 2.0), (np.log(3), 1.0), (2 * np.log(3), 2.0)):
+        users = ask_order(better * benefit, chance=chance, seed=3)
+        first = better[users[:500]].mean()
+        odds = np.exp(benefit / chance)
+        assert first == pytest.approx(odds / (1 + odds), abs=0.06)
 
 
 def test_random_order_asks_nothing_of_the_benefit() -> None:
@@ -119,5 +130,7 @@ def test_wrong_order_or_benefit() -> None:
         ask_order(np.zeros(3), order=order)
     with pytest.raises(ConfigError, match="`benefit` must hold .* with 1 NaN"):
         ask_order(np.array([0, np.nan]))
+    with pytest.raises(ConfigError, match="`chance` must not be negative.*-1"):
+        ask_order(np.zeros(3), chance=-1)
     with pytest.raises(ConfigError, match=r"shape \[2, 2\]"):
         ask_order(np.zeros((2, 2)))
