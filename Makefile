@@ -39,7 +39,7 @@ demo: install
 	$(BIN)/sllmr run pipelines/demo.yaml
 
 test: install $(REAL_LLM)
-	$(BIN)/python -m pytest -m 'not slow and not realdata' --cov --cov-report=term
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not realdata' --cov --cov-report=term
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -187,7 +187,7 @@ def _slices(group: Any) -> list[tuple[str, Mapping[str, Any]]]:
 def _cost(cost: Mapping[str, Any], failures: Mapping[str, Any]) -> Table:
     table = _named_values("Cost and failures")
     for name, value in cost.items():
-        if name != "ledger" and value is not None:
+        if name != "ledger":
             table.add_row(Text(_title(name)), _amount(value))
     for name, value in (cost.get("ledger") or {}).items():
         if not isinstance(value, dict):
@@ -208,7 +208,9 @@ def _title(name: str) -> str:
     return words.replace("usd", "USD").replace("1000", "1,000")
 
 
-def _amount(value: float) -> str:
+def _amount(value: float | None) -> str:
+    if value is None:
+        return "unknown"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
 
 

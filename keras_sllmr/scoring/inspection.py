@@ -176,7 +176,9 @@ def _identity(teacher: Mapping[str, Any]) -> dict[str, Any]:
 def _cost(cost: Mapping[str, Any], pairs: int) -> dict[str, Any]:
     """The figures of a cost, and USD per 1,000 scores."""
     figures = {
-        name: value for name, value in cost.items() if isinstance(value, int | float)
+        name: value
+        for name, value in cost.items()
+        if isinstance(value, int | float) or name == "usd"
     }
     usd = figures.get("usd")
     per = 1000 * usd / pairs if usd is not None and pairs else None

@@ -67,6 +67,8 @@ def test_llm_scores_within_a_cap_and_goes_on(
     code, out, err = run_sllmr("score", "inspect", store, table)
     assert code == 0, err
     assert "requests" in out
+    # Nobody said what this endpoint costs.
+    assert "unknown" in out and whole["cost"]["usd"] is None
 
 
 def test_batches_give_the_same_table(run_sllmr, store, base_url, tmp_path, config):

@@ -257,14 +257,18 @@ class LLMTeacher:
 
     def report(self) -> dict[str, Any]:
         """See `AskedTeacher.report`."""
-        totals = self.ledger.totals()
+        totals, read = self.ledger.totals(), self._read.report()
+        usd: float | None = round(totals.usd, 6)
+        if self.engine is not None and self.engine.spending.price is None:
+            # Nobody knows the price, which is not the same as nothing.
+            read["usd"] = usd = None
         return {
-            **self._read.report(),
+            **read,
             "ledger": {
                 "requests": totals.requests,
                 "prompt_tokens": totals.prompt_tokens,
                 "completion_tokens": totals.completion_tokens,
-                "usd": round(totals.usd, 6),
+                "usd": usd,
                 "outcomes": dict(sorted(totals.outcomes.items())),
             },
             "stopped_by": self.tally.stopped or None,
