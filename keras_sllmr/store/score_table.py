@@ -34,7 +34,8 @@ class ScoreTable:
         store: the feature store that it was made for.
 
     Raises:
-        StoreError: when it is missing or damaged, or was made for another store.
+        StoreError: when it is missing, or was made for another store; at the first use
+            of a column when the shards are damaged.
     """
 
     def __init__(self, path: str | os.PathLike[str], store: FeatureStore) -> None:
@@ -49,27 +50,61 @@ class ScoreTable:
                 f"{self.path} was scored for the store {made_for[:12]}. Received: the "
                 f"store {store.fingerprint[:12]} at {store.path}. Score it again."
             )
+
+    @cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        """Read when first needed: who only writes a table need not hold it."""
         columns = read_shards(
             self.path / "views" / "llm_score",
             parsing_spec(self.path / "schema.pbtxt", "llm_score"),
             count=self.manifest["counts"].get("llm_score"),
         )
-        users = _indices(columns["user_id"], store.user_ids)
-        items = _indices(columns["item_id"], store.item_ids)
+        users = _indices(columns.pop("user_id"), self.store.user_ids)
+        items = _indices(columns.pop("item_id"), self.store.item_ids)
+        origins = np.array(_decoded(columns.pop("origin")), dtype=str)
+        columns |= {"user": users, "item": items, "origin": origins}
         order = np.argsort(self._key(users, items), kind="stable")
-        self.users, self.items = users[order], items[order]
-        #: float32 `[pairs]` in [0, 1].
-        self.scores = columns["score"][order]
-        #: int64 `[pairs]`: the history that was shown ends before this position.
-        self.positions = columns["position"][order]
-        #: int64 `[pairs]`: 1 hidden training positive, 0 its sampled negative, −1 unknown.
-        self.labels = columns["label"][order]
-        #: float32 `[pairs]`: standard deviation over the answers that a score averages.
-        self.spread = columns["spread"][order]
-        #: int64 `[pairs]`: how many answers that is; 0 of an imputed score.
-        self.answers = columns["answers"][order]
-        #: str `[pairs]`: why the pair was scored.
-        self.origins = np.array(_decoded(columns["origin"][order]), dtype=str)
+        return {name: column[order] for name, column in columns.items()}
+
+    @property
+    def users(self) -> np.ndarray:
+        """int64 `[pairs]`. User indices, ascending."""
+        return self._columns["user"]
+
+    @property
+    def items(self) -> np.ndarray:
+        """int64 `[pairs]`. Item indices, ascending for each user."""
+        return self._columns["item"]
+
+    @property
+    def scores(self) -> np.ndarray:
+        """float32 `[pairs]` in [0, 1]."""
+        return self._columns["score"]
+
+    @property
+    def positions(self) -> np.ndarray:
+        """int64 `[pairs]`. The history that was shown ends before this position."""
+        return self._columns["position"]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 `[pairs]`. 1 hidden training positive, 0 its negative, −1 unknown."""
+        return self._columns["label"]
+
+    @property
+    def spread(self) -> np.ndarray:
+        """float32 `[pairs]`. Standard deviation over the answers that are averaged."""
+        return self._columns["spread"]
+
+    @property
+    def answers(self) -> np.ndarray:
+        """int64 `[pairs]`. How many answers that is; 0 of an imputed score."""
+        return self._columns["answers"]
+
+    @property
+    def origins(self) -> np.ndarray:
+        """str `[pairs]`. Why the pair was scored."""
+        return self._columns["origin"]
 
     def __len__(self) -> int:
         return len(self.scores)
