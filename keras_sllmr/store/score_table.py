@@ -103,7 +103,7 @@ class ScoreTable:
 
     @property
     def origins(self) -> np.ndarray:
-        """str `[pairs]`. Why the pair was scored."""
+        """Why each pair was scored, str `[pairs]`."""
         return self._columns["origin"]
 
     def __len__(self) -> int:

@@ -297,7 +297,7 @@ def test_records_are_keyed_by_id_and_may_come_in_any_order(small_store, tmp_path
 def test_unknown_ids(small_store, tmp_path, pair, unknown):
     path = handmade(tmp_path / "scores", small_store, [("u01", "i02"), pair])
     with pytest.raises(StoreError, match="names '.*', which the store does not") as e:
-        ScoreTable(path, small_store).scores
+        len(ScoreTable(path, small_store))
     assert repr(unknown) in str(e.value)
 
 
@@ -328,10 +328,10 @@ def test_damaged_shard(small_store, tmp_path):
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1])
     with pytest.raises(StoreError, match="truncated, damaged or unreadable"):
-        ScoreTable(path, small_store).scores
+        len(ScoreTable(path, small_store))
     shard.write_bytes(b"")
     with pytest.raises(StoreError, match="should hold 4 records. Received: 0"):
-        ScoreTable(path, small_store).scores
+        len(ScoreTable(path, small_store))
 
 
 def test_two_jobs_write_one_table(small_store, tmp_path, other_writer):
