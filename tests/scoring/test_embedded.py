@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_sllmr.errors import DataError
+from keras_sllmr.errors import ConfigError, DataError
 from keras_sllmr.scoring import embedded
 from keras_sllmr.scoring.embedded import embedded_teacher
 from keras_sllmr.store.ragged import Ragged
@@ -29,7 +29,7 @@ def test_is_the_mean_of_its_standardised_parts(
     shop: LeaveOneOut, vectors: TextVectors
 ) -> None:
     teacher = embedded_teacher(shop, vectors, history=4, weights=(3.0, 1.0))
-    assert teacher.name == "minilm+tfidf"
+    assert teacher.name == "encoder+tfidf"
     assert [part["model"] for part in teacher.describe()["teachers"]] == [
         "random",
         "tfidf",
@@ -82,3 +82,14 @@ def test_no_item_has_a_text(shop: LeaveOneOut, vectors: TextVectors) -> None:
     blank = _with(shop, item_texts=np.full(61, "", object))
     with pytest.raises(DataError, match="texts"):
         embedded_teacher(blank, vectors)
+
+
+def test_a_weight_of_zero_leaves_a_part_out(
+    shop: LeaveOneOut, vectors: TextVectors
+) -> None:
+    assert embedded_teacher(shop, vectors, weights=(1.0, 0.0)).name == "encoder"
+    assert embedded_teacher(shop, None, weights=(0.0, 2.0)).name == "tfidf"
+    with pytest.raises(ConfigError, match="vectors=None"):
+        embedded_teacher(shop, None)
+    with pytest.raises(ConfigError, match="positive"):
+        embedded_teacher(shop, None, weights=(0.0, 0.0))
