@@ -50,10 +50,13 @@ class ScoreStage:
         seed: int,
     ) -> None:
         self.split, self.text, self.config, self.seed = split, text, config, seed
-        defaults = {"seed": seed}
+        defaults: dict[str, Any] = {"seed": seed}
         if config.teacher == "llm":
             # More probes cost money, and the gate has no use for them.
             defaults["probe_users"] = PROBE_USERS
+        else:
+            # It would pick the tail items' users itself, and only confirm its choice.
+            defaults |= {"tail": 2.0, "tail_near": 0.0}
         self.candidates = settings_of(
             CandidateSettings, {**defaults, **config.candidates}, "score.candidates"
         )
