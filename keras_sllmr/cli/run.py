@@ -135,6 +135,7 @@ class _Run:
         config, path = self.config.score, self.folder / "scores"
         stage = ScoreStage(self.split, self.text, config, self.config.seed)
         settings = config.model_dump(mode="json")
+        settings["candidates"] = stage.candidates.model_dump(mode="json")
         settings["llm"] = {
             name: value for name, value in config.llm.items() if name not in _HOW
         }
