@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from keras_sllmr.errors import ConfigError, EndpointError
-from keras_sllmr.scoring.llm.connect import AnyEngine
 from keras_sllmr.scoring.llm.embedding import EmbeddingQuestion
-from keras_sllmr.scoring.llm.request import Answer
+from keras_sllmr.scoring.llm.engine import Engine
 
 
 class EndpointEncoder:
@@ -28,7 +27,7 @@ class EndpointEncoder:
 
     def __init__(
         self,
-        engine: AnyEngine,
+        engine: Engine,
         model: str,
         *,
         dimensions: int | None = None,
@@ -70,10 +69,12 @@ class EndpointEncoder:
             if progress:
                 progress(done, len(texts))
 
-        tally = self.engine.ask(list(enumerate(self._questions(texts))), done=tell)
+        questions = list(self._questions(texts))
+        tally = self.engine.ask(list(enumerate(questions)), done=tell)
         parts, problems = [], Counter[str]()
-        for question in self._questions(texts):
-            vectors, found = question.vectors(self._answers(question))
+        for question in questions:
+            answers, _ = self.engine.ledger.replay(question)
+            vectors, found = question.vectors(list(answers.values()))
             parts.append(vectors)
             problems += found
         size = max((part.shape[1] for part in parts), default=0)
@@ -102,12 +103,3 @@ class EndpointEncoder:
             yield EmbeddingQuestion(
                 part, self.model, dimensions=self.dimensions, endpoint=self.endpoint
             )
-
-    def _answers(self, question: EmbeddingQuestion) -> list[Answer]:
-        answers: list[Answer] = []
-        while (request := question.next(answers)) is not None:
-            answer = self.engine.ledger.get(request.key)
-            if answer is None:
-                break
-            answers.append(answer)
-        return answers

@@ -12,14 +12,14 @@ from keras_sllmr.scoring.llm.batch_rounds import BatchSettings, Rounds
 from keras_sllmr.scoring.llm.caps import Spending
 from keras_sllmr.scoring.llm.client import Client
 from keras_sllmr.scoring.llm.concurrency import run
-from keras_sllmr.scoring.llm.engine import Tagged
+from keras_sllmr.scoring.llm.engine import Engine, Tagged
 from keras_sllmr.scoring.llm.ledger import Ledger
 from keras_sllmr.scoring.llm.tally import Tally
 from keras_sllmr.scoring.llm.tokens import TokenCounter
 from keras_sllmr.scoring.llm.transport import TransportSettings
 
 
-class BatchEngine:
+class BatchEngine(Engine):
     """Hands in what the ledger lacks in rounds, and collects every answer.
 
     A round asks the next request of each question; failed requests and follow-ups are
@@ -55,9 +55,9 @@ class BatchEngine:
                 "Batches are charged at batch prices. Received: spending.batch=False. "
                 "Make it with `Spending(…, batch=True)`."
             )
-        self.connect, self.ledger = connect, ledger
-        self.spending, self.counter = spending, counter
-        self.settings = settings or TransportSettings()
+        super().__init__(
+            connect, ledger, spending=spending, counter=counter, settings=settings
+        )
         self.batch = batch or BatchSettings()
 
     def ask(
@@ -96,7 +96,7 @@ class BatchEngine:
             ) as folder,
         ):
             try:
-                run(self._ask(questions, done, tally, Path(folder)))
+                run(self._ask_in_rounds(questions, done, tally, Path(folder)))
             except EndpointError as error:
                 raise EndpointError(f"{error}{self._under_way()}") from error
             except KeyboardInterrupt:
@@ -107,7 +107,7 @@ class BatchEngine:
         count = len(BatchLedger(self.ledger).opened())
         return f" Batches under way: {count}; the next run collects them."
 
-    async def _ask(
+    async def _ask_in_rounds(
         self,
         questions: Iterable[Tagged],
         done: Callable[[Hashable], None],

@@ -1,6 +1,6 @@
 """An engine from settings: client, price, caps and what was spent before."""
 
-from typing import Any, TypeAlias
+from typing import Any
 
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.scoring.llm.batch import BatchEngine
@@ -12,8 +12,6 @@ from keras_sllmr.scoring.llm.ledger import Ledger
 from keras_sllmr.scoring.llm.prices import Price, PriceList
 from keras_sllmr.scoring.llm.tokens import TokenCounter
 from keras_sllmr.scoring.llm.transport import TransportSettings
-
-AnyEngine: TypeAlias = Engine | BatchEngine
 
 
 def known_price(model: str, prices: str | None = None) -> Price | None:
@@ -40,7 +38,7 @@ def open_engine(
     caps: Caps | None = None,
     transport: TransportSettings | None = None,
     batch: BatchSettings | None = None,
-) -> AnyEngine:
+) -> Engine:
     """An engine that asks an endpoint, and goes on where the ledger's last job ended.
 
     Args:

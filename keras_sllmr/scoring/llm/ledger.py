@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_sllmr.errors import StoreError
 from keras_sllmr.io.lock import exclusive
-from keras_sllmr.scoring.llm.request import Answer, Usage
+from keras_sllmr.scoring.llm.request import Answer, Question, Request, Usage
 
 _VERSION = 1
 _TABLES = """
@@ -32,7 +32,7 @@ CREATE INDEX IF NOT EXISTS sent_in_batch ON sent (key) WHERE batch IS NOT NULL;
 CREATE INDEX IF NOT EXISTS open_in_batch ON sent (batch, key)
     WHERE batch IS NOT NULL AND outcome IS NULL;
 """
-UNDER_WAY, LOST, ANSWERED = None, "lost", "answered"
+LOST, ANSWERED = "lost", "answered"
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,16 @@ class Ledger:
             "SELECT reason FROM failures WHERE key = ?", (key,)
         ).fetchone()
         return Answer(reason=row[0]) if row else None
+
+    def replay(self, question: Question) -> tuple[dict[str, Answer], Request | None]:
+        """A question's answers by key, and the request that lacks one, if any does."""
+        answers: dict[str, Answer] = {}
+        while (request := question.next(list(answers.values()))) is not None:
+            answer = self.get(request.key)
+            if answer is None:
+                return answers, request
+            answers[request.key] = answer
+        return answers, None
 
     def begin(self, key: str, *, prompt: int, completion: int, usd: float) -> int:
         """Writes down that a request is about to be sent.

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from keras_sllmr.scoring.llm.batch_rounds import BatchSettings
-from keras_sllmr.scoring.llm.connect import AnyEngine, open_engine
+from keras_sllmr.scoring.llm.connect import open_engine
+from keras_sllmr.scoring.llm.engine import Engine
 from keras_sllmr.scoring.llm.ledger import Ledger
 from keras_sllmr.scoring.llm.questions import ListQuestion, YesNoQuestion
 from keras_sllmr.scoring.llm.request import Answer, ScoringQuestion
@@ -52,7 +53,7 @@ class LLMTeacher:
         ledger: Ledger,
         settings: LLMSettings,
         *,
-        engine: AnyEngine | None = None,
+        engine: Engine | None = None,
         name: str = "llm",
     ) -> None:
         self.ledger, self.settings, self.engine = ledger, settings, engine
@@ -242,16 +243,13 @@ class LLMTeacher:
 
     def _replay(self, question: ScoringQuestion) -> np.ndarray:
         """A question's scores, from the ledger alone."""
-        answers: list[Answer] = []
-        while (request := question.next(answers)) is not None:
-            answer = self.ledger.get(request.key)
-            if answer is None:
-                failure = self.ledger.failure(request.key)
-                self._read.failed[failure.reason if failure else UNASKED] += 1
-                break
-            self._read.add(answer, self.ledger.usd(request.key))
-            answers.append(answer)
-        found = question.scores(answers)
+        answers, lacking = self.ledger.replay(question)
+        for key, answer in answers.items():
+            self._read.add(answer, self.ledger.usd(key))
+        if lacking is not None:
+            failure = self.ledger.failure(lacking.key)
+            self._read.failed[failure.reason if failure else UNASKED] += 1
+        found = question.scores(list(answers.values()))
         self._read.problems += found.problems
         return found.values
 
