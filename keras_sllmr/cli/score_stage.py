@@ -113,38 +113,34 @@ class ScoreStage:
             ledger: file of an endpoint's answers. Defaults to one beside the table.
             trained: folder of a model whose uncertainty counts in the order of asking.
         """
-        vectors = None if self.text is None else self.text.vectors
-        missing = self.config.missing
         with progress_bar("Scoring candidates") as progress:
+            options: dict[str, Any] = {
+                "settings": self.candidates,
+                "vectors": self._vectors,
+                "calibration": self.config.calibration or "sigmoid",
+                "missing": self.config.missing,
+                "progress": progress,
+            }
+            teacher: Teacher
             if self.llm is None:
-                return score_candidates(
-                    self.split,
-                    self.local_teacher(self.config.teacher),
-                    path,
-                    settings=self.candidates,
-                    vectors=vectors,
-                    calibration=self.config.calibration or "sigmoid",
-                    missing=missing,
-                    progress=progress,
+                teacher = self.local_teacher(self.config.teacher)
+            else:
+                teacher = LLMTeacher.open(
+                    self.split.store.item_texts,
+                    ledger or ledger_of(path),
+                    self.llm,
+                    batch=self.llm.batch if self.config.batch else None,
                 )
-            teacher = LLMTeacher.open(
-                self.split.store.item_texts,
-                ledger or ledger_of(path),
-                self.llm,
-                batch=self.llm.batch if self.config.batch else None,
-            )
-            return score_candidates(
-                self.split,
-                teacher,
-                path,
-                settings=self.candidates,
-                screen=self.screen(),
-                vectors=vectors,
-                calibration=self.config.calibration or "none",
-                missing=missing,
-                order=self.order(trained),
-                progress=progress,
-            )
+                options |= {
+                    "screen": self.screen(),
+                    "calibration": self.config.calibration or "none",
+                    "order": self.order(trained),
+                }
+            return score_candidates(self.split, teacher, path, **options)
+
+    @property
+    def _vectors(self) -> np.ndarray | None:
+        return None if self.text is None else self.text.vectors
 
     def estimate(self) -> dict[str, Any]:
         """What the job would cost; sends nothing."""
@@ -157,7 +153,7 @@ class ScoreStage:
             self.split,
             self.candidates,
             screen=self.screen(),
-            vectors=None if self.text is None else self.text.vectors,
+            vectors=self._vectors,
         )
         with progress_bar("Counting tokens") as progress:
             return estimate(

@@ -75,10 +75,10 @@ def score_candidates(
         users = np.arange(1, split.store.n_users + 1) if order is None else order
         teacher.ask(AskingBlocks(sampler, users, chunk=min(chunk, 64)), progress=told)
         told.base = rows
-    pairs = 0
+    pairs = done = 0
 
     def frames() -> Iterator[pd.DataFrame]:
-        nonlocal pairs
+        nonlocal pairs, done
         for start in range(1, split.store.n_users + 1, chunk):
             users = np.arange(start, min(start + chunk, split.store.n_users + 1))
             parts = [
@@ -88,7 +88,8 @@ def score_candidates(
             frame = pd.concat(parts, ignore_index=True)
             pairs += len(frame)
             yield frame
-            told(sampler.rows(np.arange(1, users[-1] + 1)))
+            done += sampler.rows(users)
+            told(done)
 
     def cost() -> dict[str, Any]:
         report = teacher.report() if isinstance(teacher, AskedTeacher) else _FREE
