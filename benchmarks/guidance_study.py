@@ -13,7 +13,7 @@ settings are the package's defaults, chosen on the validation split.
 
 import argparse
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from keras_sllmr.cli.score_stage import ScoreStage
 from keras_sllmr.cli.stages import encode_items, import_store
 from keras_sllmr.evaluation.auc import auc_sampled
 from keras_sllmr.evaluation.bootstrap import paired_bootstrap
-from keras_sllmr.evaluation.evaluate import load_values, score_method
+from keras_sllmr.evaluation.evaluate import evaluate_model
 from keras_sllmr.evaluation.heldout import EvaluationSettings, TestRows
+from keras_sllmr.evaluation.result import Result
 from keras_sllmr.io.atomic import read_json, write_json
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.score_table import ScoreTable
@@ -101,7 +102,7 @@ class Bench:
         self.scores = ScoreTable(work / "scores", self.split.store)
         self.rows = TestRows(self.split, EvaluationSettings(full=False))
         warm = self.split.train_lengths[self.rows.targets.users] >= REGION
-        self.pools = {**self.rows.pools(), f"n >= {REGION}": np.tile(warm, 2)}
+        self.slices = {**self.rows.slices, f"n >= {REGION}": warm}
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """A cell's figures; trained unless its file is there."""
@@ -121,12 +122,12 @@ class Bench:
             scores=self.scores_of(cell),
             text=self.text,
         )
-        values = score_method(
-            trained.backbone, trained.spec, self.rows, path.with_suffix(".npz")
-        )
+        result = evaluate_model(trained.backbone, trained.spec, self.rows)
+        result = replace(result, slices=self.slices)
+        result.write(path.with_suffix(".npz"))
         report = {
             "cell": cell.name,
-            "auc": self._auc(values["logits"]),
+            "auc": self._auc(result),
             "gate": {
                 name: value
                 for name, value in trained.history["epochs"][-1].items()
@@ -137,8 +138,8 @@ class Bench:
         }
         if cell.guided:
             plain = Cell(cell.backbone, cell.seed).name
-            base = load_values(path.with_name(f"{plain}.npz"))["logits"]
-            report["difference"] = self._differences(values["logits"], base)
+            base = Result.read(path.with_name(f"{plain}.npz"))
+            report["difference"] = self._differences(result, base)
         write_json(path, report)
         return report
 
@@ -146,23 +147,23 @@ class Bench:
         """The scores that a cell's guidance comes from."""
         return self.scores
 
-    def _auc(self, logits: np.ndarray) -> dict[str, float]:
-        labels = self.rows.labels
+    def _auc(self, result: Result) -> dict[str, float]:
         return {
-            name: auc_sampled(labels[mask], logits[mask])
-            for name, mask in self.pools.items()
+            name: auc_sampled(result.labels[mask], result.logits[mask])
+            for name, mask in result.sampled().items()
         }
 
-    def _differences(self, logits: np.ndarray, base: np.ndarray) -> dict[str, Any]:
+    def _differences(self, result: Result, base: Result) -> dict[str, Any]:
         found = {}
-        for name, mask in self.pools.items():
-            result = paired_bootstrap(
-                self.rows.users[mask],
-                logits[mask],
-                base[mask],
-                labels=self.rows.labels[mask],
+        users = np.tile(result.users, 2)
+        for name, mask in result.sampled().items():
+            difference = paired_bootstrap(
+                users[mask],
+                result.logits[mask],
+                base.logits[mask],
+                labels=result.labels[mask],
             )
-            found[name] = [result.difference, result.low, result.high]
+            found[name] = [difference.difference, difference.low, difference.high]
         return found
 
 

@@ -33,6 +33,7 @@ _PUBLIC = {
     "PointwiseMSE": "keras_sllmr.losses.pointwise",
     "BatchSettings": "keras_sllmr.training.dataset",
     "FeatureTables": "keras_sllmr.training.feature_tables",
+    "SampledAUC": "keras_sllmr.training.callbacks.sampled_auc",
     "LazyAdam": "keras_sllmr.training.lazy_adam",
     "SelectiveModel": "keras_sllmr.training.selective_model",
     "TrainingData": "keras_sllmr.training.dataset",

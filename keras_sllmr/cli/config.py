@@ -10,6 +10,7 @@ from keras_sllmr.scoring.choices import Calibration, Missing, Order
 from keras_sllmr.scoring.llm.caps import Caps
 from keras_sllmr.scoring.llm.transport import TransportSettings
 from keras_sllmr.settings import Settings, read_mapping, settings_of
+from keras_sllmr.training.search_space import SearchSpace
 
 
 class ImportConfig(Settings):
@@ -100,17 +101,34 @@ class ExportConfig(Settings):
     version: int = Field(1, ge=1)
 
 
-class RunConfig(Settings):
+class DataConfig(Settings):
+    """The data of one domain, from interactions to a teacher's scores.
+
+    Args:
+        data: see `ImportConfig`; the YAML key is `import`.
+        encode: see `EncodeConfig`.
+        score: see `ScoreConfig`.
+    """
+
+    data: ImportConfig = Field(ImportConfig(), alias="import")
+    encode: EncodeConfig = EncodeConfig()
+    score: ScoreConfig = ScoreConfig()
+
+
+class RunConfig(DataConfig):
     """A whole run, from interactions to an export.
 
     Args:
         name: of the run and its export.
         seed: default seed of every stage.
         methods: trained and compared, the baseline first.
-        data: see `ImportConfig`; the YAML key is `import`.
+        data: see `DataConfig`, as for the next two.
         encode: see `EncodeConfig`.
         score: see `ScoreConfig`.
         train: as `training.train.TrainSettings` takes it.
+        tune: what `sllmr tune` may choose from, by dotted names of `train`, e.g.
+            `selective.weight: {low: 0.03, high: 3, log: true}`; see
+            `training.search_space`. Defaults to the method's own.
         evaluate: as `evaluation.heldout.EvaluationSettings` takes it.
         export: see `ExportConfig`.
     """
@@ -118,10 +136,8 @@ class RunConfig(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     seed: int = 0
     methods: tuple[Literal["none", "sllmr"], ...] = ("none", "sllmr")
-    data: ImportConfig = Field(ImportConfig(), alias="import")
-    encode: EncodeConfig = EncodeConfig()
-    score: ScoreConfig = ScoreConfig()
     train: dict[str, Any] = Field(default_factory=dict)
+    tune: SearchSpace = Field(default_factory=dict)
     evaluate: dict[str, Any] = Field(default_factory=dict)
     export: ExportConfig = ExportConfig()
 

@@ -3,13 +3,16 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras_sllmr
 from keras_sllmr.errors import StoreError
 from keras_sllmr.io.atomic import read_json, write_json
 from keras_sllmr.io.hashing import file_sha256, fingerprint
 from keras_sllmr.store.manifest import FILE_NAME, verify_files
+
+#: Called as a stage begins, with its name and whether it is skipped.
+Announce: TypeAlias = Callable[[str, bool], None]
 
 
 class StageLedger:
@@ -33,7 +36,7 @@ class StageLedger:
         output: Path,
         make: Callable[[], object],
         *,
-        announce: Callable[[str, bool], None] = lambda name, skipped: None,
+        announce: Announce = lambda name, skipped: None,
     ) -> None:
         """Makes `output` with `make()`, or skips it.
 

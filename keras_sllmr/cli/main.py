@@ -10,7 +10,14 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from keras_sllmr.cli import data_commands, model_commands, score_commands
+from keras_sllmr.cli import (
+    data_commands,
+    evaluation_commands,
+    grid_command,
+    model_commands,
+    score_commands,
+    tune_command,
+)
 from keras_sllmr.cli.common import Json, show
 from keras_sllmr.cli.config import load_config
 from keras_sllmr.cli.console import err, print_json
@@ -29,6 +36,9 @@ app = typer.Typer(
 app.add_typer(data_commands.app)
 app.add_typer(score_commands.app, name="score")
 app.add_typer(model_commands.app)
+app.add_typer(evaluation_commands.app)
+app.add_typer(grid_command.app)
+app.add_typer(tune_command.app)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The commands on models: train, evaluate, export."""
+"""The commands on models: train and export."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -7,9 +7,7 @@ import typer
 
 from keras_sllmr.cli.common import Config, Json, Seed, Store, open_split, show
 from keras_sllmr.cli.config import load_config
-from keras_sllmr.cli.console import out, print_json
 from keras_sllmr.cli.quiet import start_tensorflow
-from keras_sllmr.errors import ConfigError
 from keras_sllmr.settings import settings_of
 
 app = typer.Typer()
@@ -59,61 +57,6 @@ def train(
     )
     best = trained.history["epochs"][trained.history["best_epoch"] - 1]
     show({"model": str(to), "best_epoch": int(best["epoch"]), **best}, json)
-
-
-@app.command()
-def evaluate(
-    store: Store,
-    models: Annotated[
-        list[Path], typer.Argument(help="Model folders; the first is the baseline.")
-    ],
-    to: Annotated[
-        Path | None, typer.Option(help="Folder for metrics and per-row values.")
-    ] = None,
-    full: Annotated[
-        bool, typer.Option(help="Rank against the whole catalogue too.")
-    ] = True,
-    config: Config = None,
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Compare models on all, cold-user and long-tail test rows."""
-    start_tensorflow()
-    import tempfile
-
-    from keras_sllmr.cli import stages
-    from keras_sllmr.evaluation.evaluate import load_values
-    from keras_sllmr.evaluation.heldout import EvaluationSettings, TestRows
-    from keras_sllmr.evaluation.summary import summarise
-    from keras_sllmr.evaluation.terminal import comparison_table
-    from keras_sllmr.io.atomic import write_json
-    from keras_sllmr.training.trained_model import TrainedModel
-
-    names = [path.name for path in models]
-    if len(set(names)) < len(names):
-        raise ConfigError(
-            f"Model folders must have different names. Received: {', '.join(names)}"
-        )
-    values = load_config(config).evaluate if config else {}
-    values = {"seed": seed, **values, **({} if full else {"full": False})}
-    settings = settings_of(EvaluationSettings, values, "evaluate")
-    rows = TestRows(open_split(store), settings)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = to or Path(scratch)
-        for name, path in zip(names, models, strict=True):
-            stages.evaluate_method(TrainedModel(path), rows, folder / f"{name}.npz")
-        metrics = summarise(
-            rows,
-            {name: load_values(folder / f"{name}.npz") for name in names},
-            labels=stages.method_labels(names),
-            baseline=names[0],
-        )
-        if to:
-            write_json(to / "metrics.json", metrics)
-    if json:
-        print_json(metrics)
-    else:
-        out.print(comparison_table(metrics))
 
 
 @app.command()

@@ -8,7 +8,7 @@ from keras_sllmr.cli.config import EncodeConfig, ImportConfig
 from keras_sllmr.cli.console import progress_bar
 from keras_sllmr.cli.epoch_progress import EpochProgress
 from keras_sllmr.errors import ConfigError
-from keras_sllmr.evaluation.evaluate import score_method
+from keras_sllmr.evaluation.evaluate import evaluate_model
 from keras_sllmr.evaluation.heldout import TestRows
 from keras_sllmr.io.hashing import file_sha256
 from keras_sllmr.scoring.encoders import MiniLM, SentenceTransformerEncoder
@@ -22,12 +22,16 @@ from keras_sllmr.serving.export import export_model
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.importers import IMPORTERS
 from keras_sllmr.store.importers.movielens import embedded_folder
+from keras_sllmr.store.manifest import read_manifest
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors
 from keras_sllmr.training.settings import TrainSettings
 from keras_sllmr.training.train import train
-from keras_sllmr.training.trained_model import TrainedModel
+from keras_sllmr.training.trained_model import MODEL_VERSION, TrainedModel
+
+#: What tables call the methods.
+METHOD_LABELS = {"none": "None", "sllmr": "S-LLMR"}
 
 _SECOND_FILE = {"tables": "items", "amazon": "meta", "steam": "games"}
 
@@ -137,10 +141,58 @@ def train_method(
         )
 
 
-def evaluate_method(trained: TrainedModel, rows: TestRows, path: Path) -> None:
-    """Scores one model on the test rows, and keeps the values in `path`."""
-    with progress_bar(f"Ranking with {trained.manifest['settings']['method']}") as bar:
-        score_method(trained.backbone, trained.spec, rows, path, progress=bar)
+def result_names(models: Sequence[Path]) -> list[str]:
+    """What to call each model's method: by its manifest, or else by its folder.
+
+    Models that agree in backbone, method and seed are told apart by their folders.
+    """
+    found = []
+    for path in models:
+        settings = read_manifest(path, kind="model", schema_version=MODEL_VERSION)[
+            "settings"
+        ]
+        train = settings["train"]
+        found.append((settings["method"], train["backbone"]["name"], train["seed"]))
+    if len(set(found)) == len(found):
+        return [method for method, _, _ in found]
+    names = [path.name for path in models]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            "Models of one method, backbone and seed need folders of different names. "
+            f"Received: {', '.join(names)}"
+        )
+    return names
+
+
+def evaluate_method(
+    trained: TrainedModel,
+    rows: TestRows,
+    path: Path,
+    *,
+    domain: str,
+    method: str | None = None,
+    label: str | None = None,
+    **about: Any,
+) -> None:
+    """Scores one model on the test rows, and keeps its result in `path`."""
+    settings = trained.manifest["settings"]
+    name = method or settings["method"]
+    with progress_bar(f"Ranking with {name}") as progress:
+        result = evaluate_model(
+            trained.backbone,
+            trained.spec,
+            rows,
+            domain=domain,
+            backbone_name=settings["train"]["backbone"]["name"],
+            method=name,
+            seed=settings["train"]["seed"],
+            progress=progress,
+            label=label or METHOD_LABELS.get(name, name),
+            model=trained.manifest["fingerprint"],
+            train=settings["train"],
+            **about,
+        )
+    result.write(path)
 
 
 def export_method(
@@ -166,9 +218,3 @@ def export_method(
         metrics=metrics,
     )
     return path, check_export(path, trained.backbone, trained.spec, store)
-
-
-def method_labels(methods: Sequence[str]) -> dict[str, str]:
-    """What the tables call the methods."""
-    names = {"none": "None", "sllmr": "S-LLMR"}
-    return {method: names.get(method, method) for method in methods}

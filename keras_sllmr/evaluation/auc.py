@@ -21,6 +21,8 @@ class PooledAUC:
     Args:
         labels: 0 or 1 a row, shape [rows].
         scores: Score or logit a row, shape [rows]; only their order matters.
+        units: Unit of each row, such as its user, whose weight it has: indices from
+            0, shape [rows]. Default: every row is a unit of its own.
 
     Raises:
         DataError: Shapes differ, a label is not 0 or 1, a score is NaN, or the rows
@@ -32,28 +34,29 @@ class PooledAUC:
         [0.625, 1.0]
     """
 
-    def __init__(self, labels: Any, scores: Any) -> None:
-        labels, scores = _checked(labels, scores, "scores")
+    def __init__(self, labels: Any, scores: Any, units: Any = None) -> None:
+        labels, scores = check_rows(labels, scores, "scores")
+        units = np.arange(len(labels)) if units is None else np.asarray(units)
         positive = labels == 1
-        self.rows = len(labels)
-        self._positives = np.flatnonzero(positive)
-        negatives = np.flatnonzero(~positive)
-        if not len(self._positives) or not len(negatives):
+        positives, negatives = np.flatnonzero(positive), np.flatnonzero(~positive)
+        if not len(positives) or not len(negatives):
             raise DataError(
                 "An AUC needs rows of both classes. Received: "
-                f"{len(self._positives)} positives and {len(negatives)} negatives"
+                f"{len(positives)} positives and {len(negatives)} negatives"
             )
-        self._negatives = negatives[np.argsort(scores[negatives], kind="stable")]
-        ordered = scores[self._negatives]
-        ranked = scores[self._positives]
+        self.units = int(units.max()) + 1
+        negatives = negatives[np.argsort(scores[negatives], kind="stable")]
+        self._positives, self._negatives = units[positives], units[negatives]
+        ordered, ranked = scores[negatives], scores[positives]
         self._below = np.searchsorted(ordered, ranked, side="left")
         self._below_or_tied = np.searchsorted(ordered, ranked, side="right")
 
     def evaluate(self, weights: Any) -> np.ndarray:
-        """AUC under each vector of row weights.
+        """AUC under each vector of the units' weights.
 
         Args:
-            weights: Non-negative, shape [replicates, rows].
+            weights: Non-negative, shape [replicates, units]; units beyond the rows'
+                last one do not count.
 
         Returns:
             Shape [replicates].
@@ -63,9 +66,9 @@ class PooledAUC:
                 a class has no weight.
         """
         weights = np.asarray(weights, np.float64)
-        if weights.ndim != 2 or weights.shape[1] != self.rows:
+        if weights.ndim != 2 or weights.shape[1] < self.units:
             raise DataError(
-                f"`weights` must have shape [replicates, {self.rows}]. Received: "
+                f"`weights` must have shape [replicates, {self.units}]. Received: "
                 f"{list(weights.shape)}"
             )
         if not np.all(np.isfinite(weights)) or np.any(weights < 0):
@@ -87,7 +90,7 @@ class PooledAUC:
         return np.einsum("rp,rp->r", positive, won) / (2 * mass)
 
     def has_both_classes(self, weights: np.ndarray) -> np.ndarray:
-        """Which vectors of weights [replicates, rows] leave weight on both classes."""
+        """Which vectors of weights [replicates, units] leave weight on both classes."""
         positive, negative = weights[:, self._positives], weights[:, self._negatives]
         return np.logical_and(positive.any(axis=1), negative.any(axis=1))
 
@@ -115,7 +118,12 @@ def auc_sampled(labels: Any, scores: Any, weights: Any = None) -> float:
         0.625
     """
     auc = PooledAUC(labels, scores)
-    row_weights = np.ones(auc.rows) if weights is None else np.asarray(weights)
+    row_weights = np.ones(auc.units) if weights is None else np.asarray(weights)
+    if row_weights.shape != (auc.units,):
+        raise DataError(
+            f"`weights` must have shape [{auc.units}]. Received: "
+            f"{list(row_weights.shape)}"
+        )
     return float(auc.evaluate(row_weights[np.newaxis])[0])
 
 
@@ -136,11 +144,12 @@ def log_loss(labels: Any, logits: Any) -> float:
         >>> round(log_loss([1, 0], [0.0, 0.0]), 4)
         0.6931
     """
-    labels, logits = _checked(labels, logits, "logits")
+    labels, logits = check_rows(labels, logits, "logits")
     return float(np.mean(np.logaddexp(0.0, np.where(labels == 1, -logits, logits))))
 
 
-def _checked(labels: Any, scores: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+def check_rows(labels: Any, scores: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and scores as arrays, or a `DataError` that says what is wrong."""
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
     if labels.ndim != 1 or labels.shape != scores.shape or not len(labels):
         raise DataError(

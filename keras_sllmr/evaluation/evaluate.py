@@ -1,62 +1,74 @@
-"""The evaluation job: a model's scores on the test rows, kept row by row."""
+"""The evaluation job: a model's values on the test rows, kept row by row."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_sllmr.backbones.features import FeatureSpec
-from keras_sllmr.errors import StoreError
 from keras_sllmr.evaluation.full_ranking import full_ranking
 from keras_sllmr.evaluation.grid_scorer import GridScorer
 from keras_sllmr.evaluation.heldout import TestRows
-from keras_sllmr.io.atomic import replace_file
+from keras_sllmr.evaluation.result import Result
 from keras_sllmr.training.dataset import row_batches
 from keras_sllmr.training.feature_tables import FeatureTables
 
 _USERS_AT_ONCE = 256
 
 
-def score_method(
+def evaluate_model(
     backbone: Any,
     spec: FeatureSpec,
     rows: TestRows,
-    path: str | os.PathLike[str],
     *,
+    domain: str = "",
+    backbone_name: str = "",
+    method: str = "",
+    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, np.ndarray]:
-    """Scores one model on the test rows and keeps the per-row values.
+    **about: Any,
+) -> Result:
+    """Scores one model on the test rows.
 
     Args:
         backbone: the model, from features to logits.
         spec: sizes of its features.
         rows: the test rows.
-        path: `.npz` file for the values.
+        domain: str. What the data are called in comparisons.
+        backbone_name: str. What the backbone is called.
+        method: str. What the way it was trained is called.
+        seed: int. Of its training.
         progress: called with (users ranked, all users).
+        **about: more that the result should say of the model.
 
     Returns:
-        `logits` of the sampled rows; `above`, `ties` and `candidates` of the full
-        ranking when `rows.settings.full`.
+        Its result, with `ranks` when `rows.settings.full`.
     """
     tables = FeatureTables(rows.split, spec, list(backbone.input))
-    values = {
-        "logits": np.concatenate(
-            [
-                backbone.predict(row_batches(tables, rows.targets, items), verbose=0)
-                for items in (rows.targets.items, rows.negatives)
-            ]
-        )[:, 0]
-    }
-    if rows.settings.full:
-        values.update(_full(backbone, tables, rows, progress))
-    with replace_file(path) as beside, open(beside, "wb") as file:
-        np.savez(file, allow_pickle=False, **values)
-    return values
+    logits = [
+        backbone.predict(row_batches(tables, rows.targets, items), verbose=0)[:, 0]
+        for items in (rows.targets.items, rows.negatives)
+    ]
+    return Result(
+        {
+            **about,
+            "domain": domain,
+            "backbone": backbone_name,
+            "method": method,
+            "seed": seed,
+            "rows": rows.fingerprint,
+            "k": rows.settings.k,
+            "evaluate": rows.settings.model_dump(mode="json", exclude={"compare"}),
+        },
+        rows.targets.users,
+        dict(rows.slices),
+        rows.pools,
+        np.concatenate(logits),
+        _ranks(backbone, tables, rows, progress) if rows.settings.full else {},
+    )
 
 
-def _full(
+def _ranks(
     backbone: Any,
     tables: FeatureTables,
     rows: TestRows,
@@ -84,11 +96,3 @@ def _full(
         "ties": ranked.ties,
         "candidates": ranked.candidates,
     }
-
-
-def load_values(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The per-row values that `score_method` kept."""
-    if not Path(path).exists():
-        raise StoreError(f"No per-row values at {path}. Run `sllmr evaluate`.")
-    with np.load(path) as file:
-        return dict(file)

@@ -3,7 +3,11 @@
 import numpy as np
 from pydantic import Field
 
-from keras_sllmr.evaluation.slices import Slices, tail_rows
+from keras_sllmr.errors import ConfigError
+from keras_sllmr.evaluation.compare import CompareSettings
+from keras_sllmr.evaluation.slices import Empty, Slices, tail_rows
+from keras_sllmr.evaluation.slicing import SliceSettings, slice_masks
+from keras_sllmr.io.hashing import fingerprint
 from keras_sllmr.settings import Settings
 from keras_sllmr.store.draws import negatives
 from keras_sllmr.store.split import LeaveOneOut
@@ -17,20 +21,22 @@ class EvaluationSettings(Settings):
     Args:
         cold_max_train: int. A cold user has at most this many training events.
         tail_share: float. Share of the catalogue in the long tail.
+        slices: more slices, see `SliceSettings`.
+        empty: `error`, or `none` to keep a slice without rows, its figures being none.
         k: int. Cut-off of NDCG and Recall.
-        level: float. Of the confidence intervals.
-        replicates: int. Bootstrap replicates.
         full: bool. Rank against the whole catalogue too?
-        seed: int. Of the sampled negatives and the bootstrap.
+        seed: int. Of the sampled negatives.
+        compare: see `CompareSettings`.
     """
 
     cold_max_train: int = Field(3, ge=0)
     tail_share: float = Field(0.2, gt=0, lt=1)
+    slices: tuple[SliceSettings, ...] = ()
+    empty: Empty = "error"
     k: int = Field(10, ge=1)
-    level: float = Field(0.95, gt=0, lt=1)
-    replicates: int = Field(1000, ge=1)
     full: bool = True
     seed: int = 0
+    compare: CompareSettings = CompareSettings()
 
 
 class TestRows:
@@ -41,7 +47,8 @@ class TestRows:
         settings: defaults to `EvaluationSettings()`.
 
     Raises:
-        DataError: when a slice is empty.
+        ConfigError: when two slices have one name, or the store lacks a column.
+        DataError: when a slice is empty and must not be.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
@@ -59,6 +66,15 @@ class TestRows:
             _TEST,
             self.targets.users,
         )
+        further: dict[str, np.ndarray] = {}
+        for setting in self.settings.slices:
+            masks = slice_masks(setting, split, self.targets)
+            twice = sorted(masks.keys() & further.keys())
+            if twice:
+                raise ConfigError(
+                    f"Slices need different names. Received: {', '.join(twice)} twice"
+                )
+            further |= masks
         self.slices = Slices(
             users=self.targets.users,
             positives=self.targets.items,
@@ -66,23 +82,23 @@ class TestRows:
             item_train_counts=split.train_counts,
             cold_max_train=self.settings.cold_max_train,
             tail_share=self.settings.tail_share,
+            further=further,
+            empty=self.settings.empty,
         )
-        #: one entry a sampled row: the positives, then their negatives.
-        self.users = np.tile(self.targets.users, 2)
-        self.items = np.concatenate([self.targets.items, self.negatives])
-        self.labels = np.repeat([1, 0], len(self.targets))
-
-    def pools(self) -> dict[str, np.ndarray]:
-        """The slices as masks over the sampled rows, and `tail_rows`."""
-        pools = {name: np.tile(mask, 2) for name, mask in self.slices.items()}
-        pools["tail_rows"] = tail_rows(self.items, self.slices.tail_items)
-        return pools
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Rows and users of each slice."""
-        test = {name: self.targets.users[mask] for name, mask in self.slices.items()}
-        users = {**test, "tail_rows": self.users[self.pools()["tail_rows"]]}
-        return {
-            name: {"rows": len(rows), "users": len(np.unique(rows))}
-            for name, rows in users.items()
+        items = np.concatenate([self.targets.items, self.negatives])
+        #: slices of the sampled rows alone.
+        self.pools = {
+            "tail_rows": tail_rows(
+                items, self.slices.tail_items, empty=self.settings.empty
+            )
         }
+        #: what results must share to be compared.
+        self.fingerprint = fingerprint(
+            [
+                split.store.fingerprint,
+                self.settings.model_dump(
+                    mode="json",
+                    include={"cold_max_train", "tail_share", "slices", "k", "seed"},
+                ),
+            ]
+        )

@@ -1,27 +1,30 @@
-"""Slices of the test rows: all, cold-start users and long-tail items."""
+"""Slices of the test rows: all, cold-start users, long-tail items and a user's own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from keras_sllmr.errors import ConfigError, DataError
 from keras_sllmr.store.popularity import tail_items
 
+#: What becomes of a slice without rows: an error, or figures that are None.
+Empty: TypeAlias = Literal["error", "none"]
+
 
 @dataclass(frozen=True)
 class Figure:
     """A metric on one slice, beside the number of rows that it rests on."""
 
-    value: float
+    value: float | None
     rows: int
 
 
 class Slices(Mapping[str, np.ndarray]):
-    """Named boolean masks over the test rows, none of them empty.
+    """Named boolean masks over the test rows.
 
     - `all`: every test row.
     - `cold`: rows of users with at most `cold_max_train` *training* interactions. With
@@ -38,10 +41,14 @@ class Slices(Mapping[str, np.ndarray]):
             0 is padding.
         cold_max_train: Most training interactions of a cold user. Default 3.
         tail_share: Share of the catalogue that is the long tail. Default 0.2.
+        further: More masks by name, bool [rows] each, see `slicing`. Default: none.
+        empty: "error", or "none" to keep a slice without rows: its figures are None.
+            Default "error".
 
     Raises:
-        ConfigError: `cold_max_train` or `tail_share` is out of range.
-        DataError: A slice is empty, or an index is not in its table.
+        ConfigError: `cold_max_train` or `tail_share` is out of range, or a name comes
+            twice.
+        DataError: A slice is empty and must not be, or an index is not in its table.
 
     Example:
         >>> slices = Slices(
@@ -63,6 +70,8 @@ class Slices(Mapping[str, np.ndarray]):
         item_train_counts: Any,
         cold_max_train: int = 3,
         tail_share: float = 0.2,
+        further: Mapping[str, np.ndarray] | None = None,
+        empty: Empty = "error",
     ) -> None:
         if cold_max_train < 0:
             raise ConfigError(
@@ -88,8 +97,16 @@ class Slices(Mapping[str, np.ndarray]):
             "cold": user_counts[users] <= cold_max_train,
             "tail": self.tail_items[positives],
         }
-        for name, mask in self._masks.items():
-            _require_rows(mask, name, self.rules[name])
+        for name, mask in (further or {}).items():
+            if name in {*self._masks, "tail_rows"}:
+                raise ConfigError(
+                    f"Slices need different names. Received: {name!r} twice"
+                )
+            self._masks[name] = mask
+            self.rules[name] = name
+        if empty == "error":
+            for name, mask in self._masks.items():
+                _require_rows(mask, name, self.rules[name])
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The mask of a slice, bool [rows]."""
@@ -120,12 +137,14 @@ class Slices(Mapping[str, np.ndarray]):
                 f"Received: shape {list(values.shape)}, {np.isnan(values).sum()} NaN"
             )
         return {
-            name: Figure(float(values[mask].mean()), int(mask.sum()))
+            name: Figure(
+                float(values[mask].mean()) if mask.any() else None, int(mask.sum())
+            )
             for name, mask in self.items()
         }
 
 
-def tail_rows(items: Any, tail: Any) -> np.ndarray:
+def tail_rows(items: Any, tail: Any, *, empty: Empty = "error") -> np.ndarray:
     """Which sampled rows, positive or negative, are of a long-tail item.
 
     A pool for `auc_sampled` only: how well long-tail items are told apart among
@@ -134,12 +153,14 @@ def tail_rows(items: Any, tail: Any) -> np.ndarray:
     Args:
         items: Item index of each sampled row, shape [rows].
         tail: What `tail_items` gives, shape [items + 1].
+        empty: "error", or "none" to allow that no row is. Default "error".
 
     Returns:
         Boolean, shape [rows].
 
     Raises:
-        DataError: No row is of a long-tail item, or an index is not in the table.
+        DataError: No row is of a long-tail item and `empty` is "error", or an index
+            is not in the table.
 
     Example:
         >>> tail_rows([1, 3, 2], tail_items([0, 9, 8, 0], share=0.4)).tolist()
@@ -147,16 +168,18 @@ def tail_rows(items: Any, tail: Any) -> np.ndarray:
     """
     tail = np.asarray(tail)
     mask = tail[_indices(items, len(tail), "items")]
-    _require_rows(mask, "tail_rows", f"rows of one of the {tail.sum()} long-tail items")
+    if empty == "error":
+        rule = f"rows of one of the {tail.sum()} long-tail items"
+        _require_rows(mask, "tail_rows", rule)
     return mask
 
 
 def _require_rows(mask: np.ndarray, name: str, rule: str) -> None:
     if not mask.any():
         raise DataError(
-            f"The slice {name!r} must not be empty; change its threshold "
-            f"(cold_max_train or tail_share). Received: none of {len(mask)} rows obeys "
-            f"its rule ({rule})"
+            f"The slice {name!r} must not be empty; change its threshold (such as "
+            "cold_max_train or tail_share), or allow it with empty: none. Received: "
+            f"none of {len(mask)} rows obeys its rule ({rule})"
         )
 
 

@@ -1,13 +1,15 @@
 """The results of a run as tables for a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from keras_sllmr.evaluation.report.comparison import (
+    AUC_METRICS,
     BASELINE,
     ComparisonRow,
     Difference,
@@ -17,8 +19,10 @@ from keras_sllmr.evaluation.report.comparison import (
     number,
     printable,
     seconds,
+    signed,
     slice_title,
 )
+from keras_sllmr.evaluation.tables import caption, comparison_frame
 
 _STYLES = {"better": "green", "worse": "red", "level": "dim"}
 # rich's SIMPLE_HEAD with an ASCII rule below the header.
@@ -102,6 +106,70 @@ def comparison_table(metrics: Mapping[str, Any], *, plain: bool = False) -> Tabl
                 table.add_row(*head, *cells, end_section=ends)
                 head = ("", "", "")
     return table
+
+
+def compare_tables(
+    comparison: Mapping[str, Any],
+    *,
+    metrics: Sequence[str] = AUC_METRICS,
+    plain: bool = False,
+) -> list[Table]:
+    """Tabulates a comparison of many results, one table a metric.
+
+    Args:
+        comparison: what `evaluation.compare.compare` gives.
+        metrics: which ones; those that no result has are left out. Default: both AUCs.
+        plain: ASCII lines and no colour, for logs. Default: False.
+
+    Returns:
+        Tables to print with rich.
+    """
+    frame = comparison_frame(comparison)
+    tables = []
+    for metric in metrics:
+        part = frame[(frame["metric"] == metric) & frame["value"].notna()]
+        if part.empty:
+            continue
+        table = titled_table(metric, plain)
+        table.caption = Text(caption(comparison))
+        for name in ("domain", "backbone", "slice"):
+            table.add_column(name)
+        for name in ("rows", "method", "value", "sd"):
+            table.add_column(name, justify="left" if name == "method" else "right")
+        table.add_column("difference")
+        table.add_column("p", justify="right")
+        before: tuple[str, ...] = ("", "", "")
+        for line in part.itertuples():
+            place = (line.domain, line.backbone, line.slice)
+            if place != before and before[0]:
+                table.add_section()
+            shown = [*place[:2], slice_title(line.slice), f"{line.rows:,}"]
+            if place == before:
+                shown = [""] * 4
+            elif place[:2] == before[:2]:
+                shown[:2] = ["", ""]
+            before = place
+            table.add_row(
+                *(Text(printable(cell)) for cell in shown),
+                Text(printable(line.label)),
+                number(line.value),
+                "" if pd.isna(line.spread) else f"{line.spread:.4f}",
+                _interval(line, plain),
+                "" if pd.isna(line.p_value) else f"{line.p_value:.2g}",
+            )
+        tables.append(table)
+    return tables
+
+
+def _interval(line: Any, plain: bool) -> Text:
+    if pd.isna(line.difference):
+        return Text()
+    text = Text(signed(line.difference))
+    if not pd.isna(line.low):
+        text.append(f" [{signed(line.low)}, {signed(line.high)}]")
+    text.append(" ")
+    text.append(line.verdict, style="" if plain else _STYLES[line.verdict])
+    return text
 
 
 def stage_table(metrics: Mapping[str, Any], *, plain: bool = False) -> Table:

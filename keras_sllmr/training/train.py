@@ -10,9 +10,8 @@ import numpy as np
 
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.backbones.registry import build_backbone
-from keras_sllmr.compat import tf
 from keras_sllmr.errors import ConfigError, StoreError
-from keras_sllmr.io.atomic import replace_folder
+from keras_sllmr.io.atomic import read_json, replace_folder
 from keras_sllmr.io.hashing import fingerprint
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.layers.gate import Gate
@@ -21,7 +20,6 @@ from keras_sllmr.losses.pairwise_hinge import PairwiseHinge
 from keras_sllmr.losses.pointwise import PointwiseMSE
 from keras_sllmr.losses.registry import base_loss
 from keras_sllmr.losses.regularizer import Regularizer
-from keras_sllmr.store.draws import negatives
 from keras_sllmr.store.manifest import require_replaceable, write_manifest
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
@@ -30,8 +28,9 @@ from keras_sllmr.training.batch import GUIDANCE, PROBES
 from keras_sllmr.training.callbacks.gate_monitor import GateMonitor
 from keras_sllmr.training.callbacks.resumable import ResumableTraining
 from keras_sllmr.training.callbacks.sampled_auc import SampledAUC
-from keras_sllmr.training.dataset import TrainingData, row_batches
+from keras_sllmr.training.dataset import TrainingData
 from keras_sllmr.training.feature_tables import FeatureTables
+from keras_sllmr.training.gate_map import gate_map, spread
 from keras_sllmr.training.guidance import GuidanceBlocks
 from keras_sllmr.training.lazy_adam import LazyAdam
 from keras_sllmr.training.reference import fit_gate, fit_reference
@@ -41,7 +40,6 @@ from keras_sllmr.training.signals import split_signals
 from keras_sllmr.training.trained_model import MODEL_VERSION, TrainedModel
 from keras_sllmr.training.uncertainty import uncertainty_named
 
-_VALIDATION = 401
 _MONITORED_USERS, _MONITORED_PROBES = 256, 2048
 
 #: the gate's calibration tables, a file of a trained model's folder.
@@ -65,9 +63,6 @@ def build_model(
     selective = settings.selective
     of_items, of_pairs = split_signals(selective.signals)
     evidence = selective.regularizer == "evidence"
-    weight = selective.weight
-    if weight is None:
-        weight = 1.0 if evidence else 0.1
     model = SelectiveModel(
         backbone,
         item_inputs=[name for name in spec.item_inputs if name in backbone.input],
@@ -81,7 +76,7 @@ def build_model(
         ),
         uncertainty=uncertainty_named(selective.uncertainty),
         regularizer=_regularizer(selective),
-        weight=weight if method == "sllmr" else 0.0,
+        weight=weight_of(selective) if method == "sllmr" else 0.0,
     )
     _compile(model, settings)
     return model
@@ -95,6 +90,13 @@ def _compile(model: SelectiveModel, settings: TrainSettings) -> None:
     )
 
 
+def weight_of(selective: SelectiveSettings) -> float:
+    """λ of the method `sllmr`: as set, or the regulariser's default."""
+    if selective.weight is not None:
+        return selective.weight
+    return 1.0 if selective.regularizer == "evidence" else 0.1
+
+
 def _regularizer(selective: SelectiveSettings) -> Regularizer:
     if selective.regularizer == "evidence":
         return Evidence()
@@ -103,6 +105,27 @@ def _regularizer(selective: SelectiveSettings) -> Regularizer:
     return PairwiseHinge(
         selective.margin, form=selective.form, max_pairs=selective.max_pairs
     )
+
+
+def require_inputs(
+    method: Method,
+    settings: TrainSettings,
+    scores: ScoreTable | None,
+    text: TextVectors | None,
+) -> None:
+    """Raises what `train` raises when the method is unknown or a table is missing."""
+    if method not in get_args(Method):
+        raise ConfigError(
+            f"`method` must be one of {', '.join(get_args(Method))}. "
+            f"Received: method={method!r}"
+        )
+    if method == "sllmr" and scores is None:
+        raise StoreError("The method 'sllmr' needs a score table. Run `sllmr score`.")
+    if settings.backbone.text and text is None:
+        raise StoreError(
+            "backbone.text needs the items' text vectors. Run `sllmr encode`, or set "
+            "backbone.text to false."
+        )
 
 
 def train(
@@ -135,18 +158,7 @@ def train(
         StoreError: when a needed table is missing, or another job writes `path`.
     """
     path, settings = Path(path), settings or TrainSettings()
-    if method not in get_args(Method):
-        raise ConfigError(
-            f"`method` must be one of {', '.join(get_args(Method))}. "
-            f"Received: method={method!r}"
-        )
-    if method == "sllmr" and scores is None:
-        raise StoreError("The method 'sllmr' needs a score table. Run `sllmr score`.")
-    if settings.backbone.text and text is None:
-        raise StoreError(
-            "backbone.text needs the items' text vectors. Run `sllmr encode`, or set "
-            "backbone.text to false."
-        )
+    require_inputs(method, settings, scores, text)
     spec = FeatureSpec.of(
         split.store,
         history_length=settings.backbone.history_length,
@@ -190,7 +202,7 @@ def train(
                 work / "reference",
                 key=key,
                 epochs=settings.epochs,
-                callbacks=[_validation(split, tables), *shown(0)],
+                callbacks=[SampledAUC.of(split, tables), *shown(0)],
             )
             data.refer_to(plain.block_logits)
             if settings.selective.gate_objective == "agreement":
@@ -211,7 +223,7 @@ def train(
                 initial_epoch=done,
                 steps_per_epoch=data.steps_per_epoch,
                 callbacks=[
-                    _validation(split, tables),
+                    SampledAUC.of(split, tables),
                     *_gate_monitor(data, work),
                     resumable,
                     *shown(done),
@@ -219,6 +231,8 @@ def train(
                 verbose=0,
             )
         resumable.load_best(model)
+        if data.held_out is not None:
+            history |= _gate_history(model, data, work, resumable.best_epoch)
         with replace_folder(path) as folder:
             model.save(folder / "model.keras")
             for kept in work.glob("gate/*"):
@@ -249,22 +263,12 @@ def train(
     return TrainedModel(path)
 
 
-def _validation(split: LeaveOneOut, tables: FeatureTables) -> SampledAUC:
-    targets = split.validation
-    drawn = negatives(targets.users, split.seen, 0, _VALIDATION, targets.users)
-    return SampledAUC(
-        row_batches(tables, targets, targets.items),
-        row_batches(tables, targets, drawn),
-    )
-
-
 def _gate_monitor(data: TrainingData, work: Path) -> list[Any]:
     if data.held_out is None:
         return []
 
     def some(block: GuidanceBlocks, users: int) -> dict[str, Any]:
-        step = max(1, len(block) // users)
-        return data.block_features(block, tf.range(0, len(block), step))
+        return data.block_features(block, spread(block, users))
 
     guidance, _ = data.blocks[GUIDANCE]
     monitor = GateMonitor(
@@ -274,6 +278,17 @@ def _gate_monitor(data: TrainingData, work: Path) -> list[Any]:
         log_dir=work / "gate",
     )
     return [monitor]
+
+
+def _gate_history(
+    model: SelectiveModel, data: TrainingData, work: Path, epoch: int
+) -> dict[str, Any]:
+    """Where the finished model's gate opens, and whether its chances hold."""
+    found = {"gate_map": gate_map(model, data, users=_MONITORED_USERS)}
+    table = work / "gate" / CALIBRATION
+    epochs = read_json(table)["epochs"] if table.exists() else []
+    of_epoch = {one["epoch"]: one for one in epochs}
+    return found | ({"gate_calibration": of_epoch[epoch]} if epoch in of_epoch else {})
 
 
 def _blocks(model: SelectiveModel) -> list[str]:

@@ -64,7 +64,7 @@ def small_run(tmp_path, source):
             "batch": {"rows": 32},
             "backbone": {"hyperparameters": {"embedding_dim": 8}},
         },
-        "evaluate": {"replicates": 50},
+        "evaluate": {"compare": {"replicates": 50}},
         "export": {"folder": str(tmp_path / "saved_models")},
     }
     path = tmp_path / "small.yaml"

@@ -4,6 +4,7 @@ import pytest
 
 from keras_sllmr.cli.config import ImportConfig, RunConfig, load_config
 from keras_sllmr.cli.stages import source_hashes
+from keras_sllmr.cli.grid_config import load_grid
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.settings import settings_of
 from keras_sllmr.training.settings import TrainSettings
@@ -16,6 +17,13 @@ def test_every_pipeline_is_valid(path):
     config = load_config(path)
     assert config.name == path.stem
     settings_of(TrainSettings, {"seed": config.seed, **config.train}, "train")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PIPELINES / "grids").glob("*.yaml")), ids=lambda p: p.name
+)
+def test_every_grid_is_valid(path):
+    assert load_grid(path).name == path.stem
 
 
 def test_data_replaces_the_path(tmp_path):

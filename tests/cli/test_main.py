@@ -18,6 +18,10 @@ COMMANDS = [
     "score",
     "train",
     "evaluate",
+    "compare",
+    "report",
+    "grid",
+    "tune",
     "export",
     "doctor",
     "run",
@@ -151,11 +155,29 @@ def test_train_evaluate_export(run_sllmr, tmp_path, store):
         *("evaluate", store, tmp_path / "none", tmp_path / "sllmr", "--json"),
         *("--to", tmp_path / "eval"),
     )
-    metrics = json.loads(out)
+    comparison = json.loads(out)
     assert code == 0
-    assert metrics == json.loads((tmp_path / "eval" / "metrics.json").read_text())
-    assert set(metrics["methods"]) == {"none", "sllmr"}
-    assert {d["baseline"] for d in metrics["differences"]} == {"none"}
+    assert comparison == json.loads((tmp_path / "eval" / "comparison.json").read_text())
+    (group,) = comparison["groups"]
+    assert (group["domain"], group["backbone"]) == (store.name, "deepfm")
+    assert set(group["methods"]) == {"none", "sllmr"}
+    assert {d["baseline"] for d in group["differences"]} == {"none"}
+    code, out, _ = run_sllmr(
+        *("compare", tmp_path / "eval", "--replicates", 1000, "--json"),
+        *("--to", tmp_path / "compared"),
+    )
+    assert code == 0
+    assert json.loads(out)["groups"] == comparison["groups"]
+    files = {path.suffix for path in (tmp_path / "compared").iterdir()}
+    assert files == {".json", ".csv", ".md", ".tex", ".html"}
+    page = tmp_path / "compared" / "comparison.html"
+    written = page.read_bytes()
+    page.unlink()
+    assert run_sllmr("report", tmp_path / "compared")[0] == 0
+    assert page.read_bytes() == written
+    code, out, _ = run_sllmr("compare", tmp_path / "eval" / "sllmr.npz")
+    assert code == 0
+    assert "S-LLMR" in out
 
     export = ("export", store, tmp_path / "sllmr", "--name", "m", "--to", tmp_path)
     code, out, _ = run_sllmr(*export, "--json")
@@ -165,6 +187,16 @@ def test_train_evaluate_export(run_sllmr, tmp_path, store):
     code, _, err = run_sllmr(*export, "--version", 1)
     assert code == 4
     assert "1" in err
+
+
+def test_a_report_of_what_is_none(run_sllmr, tmp_path):
+    code, _, err = run_sllmr("report", tmp_path)
+    assert code == 4
+    assert "metrics.json" in err
+    (tmp_path / "metrics.json").write_text("{}")
+    code, _, err = run_sllmr("report", tmp_path / "metrics.json")
+    assert code == 4
+    assert "neither" in err
 
 
 def test_sllmr_without_scores_is_refused(run_sllmr, tmp_path, store):

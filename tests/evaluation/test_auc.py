@@ -99,7 +99,7 @@ def test_bad_rows(labels, scores, message):
     [
         ([1, -1], "not negative"),
         ([1, np.nan], "finite"),
-        ([1, 1, 1], r"\[replicates, 2\]"),
+        ([1, 1, 1], r"\[2\]. Received: \[3\]"),
         ([1, 0], "both classes"),
     ],
 )

@@ -1,17 +1,15 @@
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from keras_sllmr.compat import keras
-from keras_sllmr.errors import DataError, StoreError
-from keras_sllmr.evaluation.evaluate import load_values, score_method
+from keras_sllmr.errors import ConfigError, DataError
+from keras_sllmr.evaluation.evaluate import evaluate_model
 from keras_sllmr.evaluation.heldout import EvaluationSettings, TestRows
-from keras_sllmr.evaluation.summary import summarise
 
 
 @pytest.fixture(scope="module")
 def rows(split):
-    settings = EvaluationSettings(tail_share=0.5, replicates=50)
+    settings = EvaluationSettings(tail_share=0.5)
     return TestRows(split, settings)
 
 
@@ -42,12 +40,42 @@ def test_an_empty_slice_is_an_error(split):
         TestRows(split, EvaluationSettings(cold_max_train=0))
 
 
-def test_full_ranking_agrees_with_scoring_row_by_row(
-    split, rows, spec, backbone, tmp_path
-):
-    values = score_method(backbone, spec, rows, tmp_path / "values.npz")
-    kept = load_values(tmp_path / "values.npz")
-    assert all(np.array_equal(kept[name], values[name]) for name in values)
+def test_slices_of_a_users_own(split, column_split):
+    by = {"by": "history_length", "edges": [4, 8]}
+    rows = TestRows(split, EvaluationSettings(tail_share=0.5, slices=(by,)))
+    assert list(rows.slices)[3:] == [
+        "history_length < 4",
+        "4 <= history_length < 8",
+        "history_length >= 8",
+    ]
+    never = {"by": "history_length", "edges": [1]}
+    with pytest.raises(DataError, match="'history_length < 1' must not be empty"):
+        TestRows(split, EvaluationSettings(tail_share=0.5, slices=(never,)))
+    allowed = EvaluationSettings(tail_share=0.5, slices=(never,), empty="none")
+    assert not TestRows(split, allowed).slices["history_length < 1"].any()
+    with pytest.raises(ConfigError, match="twice"):
+        TestRows(split, EvaluationSettings(tail_share=0.5, slices=(by, by)))
+
+
+def test_results_are_comparable_on_the_same_rows(split, rows):
+    def fingerprint(**changes):
+        settings = EvaluationSettings(**{"tail_share": 0.5, **changes})
+        return TestRows(split, settings).fingerprint
+
+    assert fingerprint() == rows.fingerprint
+    assert fingerprint(compare={"replicates": 9}, full=False) == rows.fingerprint
+    for change in ({"seed": 1}, {"tail_share": 0.4}, {"k": 5}):
+        assert fingerprint(**change) != rows.fingerprint
+
+
+def test_full_ranking_agrees_with_scoring_row_by_row(split, rows, spec, backbone):
+    result = evaluate_model(
+        backbone, spec, rows, domain="d", method="none", seed=3, note="kept"
+    )
+    assert result.identity == ("d", "", "none", 3)
+    assert result.about["note"] == "kept"
+    assert list(result.slices) == list(rows.slices)
+    values = result.ranks
     from keras_sllmr.training.feature_tables import FeatureTables
 
     tables, store = FeatureTables(split, spec), split.store
@@ -63,48 +91,14 @@ def test_full_ranking_agrees_with_scoring_row_by_row(
         assert values["above"][row] == np.sum(np.array(others) > positive)
 
 
-def test_without_the_full_ranking(split, spec, backbone, tmp_path):
+def test_without_the_full_ranking(split, spec, backbone):
     settings = EvaluationSettings(tail_share=0.5, full=False)
-    values = score_method(
-        backbone, spec, TestRows(split, settings), tmp_path / "values.npz"
-    )
-    assert set(values) == {"logits"}
+    result = evaluate_model(backbone, spec, TestRows(split, settings))
+    assert result.ranks == {}
+    assert len(result.logits) == 2 * len(result.users)
 
 
-def test_summary(rows):
-    many = len(rows.targets)
-    random = np.random.default_rng(0)
-    good = np.concatenate([random.normal(2, 1, many), random.normal(0, 1, many)])
-    poor = random.normal(size=2 * many)
-    above = np.arange(many)
-    ranks = {"ties": np.zeros(many, int), "candidates": np.full(many, 100)}
-    values = {
-        "none": {"logits": poor, "above": above + 20, **ranks},
-        "sllmr": {"logits": good, "above": above, **ranks},
-    }
-    found = summarise(rows, values, labels={"none": "None"})
-    assert found["methods"]["none"]["label"] == "None"
-    assert found["methods"]["sllmr"]["label"] == "sllmr"
-    mask = rows.slices["tail"]
-    expected = roc_auc_score(np.repeat([1, 0], mask.sum()), good[np.tile(mask, 2)])
-    metrics = found["methods"]["sllmr"]
-    assert metrics["auc_sampled"]["tail"] == pytest.approx(expected)
-    assert metrics["auc_full"]["all"] == pytest.approx(np.mean(1 - above / 100))
-    assert found["slices"]["all"] == {"rows": many, "users": many}
-    full = {d["slice"]: d for d in found["differences"] if d["metric"] == "auc_full"}
-    assert full["all"]["difference"] == pytest.approx(0.2)
-    assert full["all"]["low"] == pytest.approx(0.2)
-    assert full["all"]["baseline"] == "none"
-    metrics_compared = {d["metric"] for d in found["differences"]}
-    assert metrics_compared == {"auc_sampled", "auc_full", "ndcg@10", "recall@10"}
-
-
-def test_missing_values(tmp_path):
-    with pytest.raises(StoreError, match="Run `sllmr evaluate`"):
-        load_values(tmp_path / "none.npz")
-
-
-def test_a_users_own_model(split, rows, tmp_path):
+def test_a_users_own_model(split, rows):
     from keras_sllmr.backbones.features import FeatureSpec
 
     item = keras.Input((), dtype="int32", name="item")
@@ -114,11 +108,10 @@ def test_a_users_own_model(split, rows, tmp_path):
     logit = keras.layers.Dot(axes=1)([user, table(item)])
     model = keras.Model({"item": item, "history": history}, logit)
     spec = FeatureSpec.of(split.store, history_length=3)
-    values = score_method(model, spec, rows, tmp_path / "values.npz")
-    assert np.isfinite(values["logits"]).all()
+    assert np.isfinite(evaluate_model(model, spec, rows).logits).all()
 
 
-def test_full_ranking_with_columns(column_split, tmp_path):
+def test_full_ranking_with_columns(column_split):
     """Each test row has the context of its own target, known or not."""
     from keras_sllmr.backbones.features import FeatureSpec
     from keras_sllmr.backbones.registry import build_backbone
@@ -129,7 +122,7 @@ def test_full_ranking_with_columns(column_split, tmp_path):
         "dcnv2", spec, embedding_dim=4, dnn_hidden_units=[5], embedding_stddev=1.0
     )
     rows = TestRows(column_split, EvaluationSettings(tail_share=0.5))
-    values = score_method(model, spec, rows, tmp_path / "values.npz")
+    result = evaluate_model(model, spec, rows)
     tables, store = FeatureTables(column_split, spec), column_split.store
     for row in (0, 3, 7):
         user, position = rows.targets.users[row], rows.targets.positions[row]
@@ -143,5 +136,5 @@ def test_full_ranking_with_columns(column_split, tmp_path):
             (features["device"] == store.columns["device"].values[event]).numpy().all()
         )
         *others, positive = model(features, training=False).numpy()[:, 0]
-        assert values["above"][row] == np.sum(np.array(others) > positive)
-        assert values["logits"][row] == pytest.approx(positive, rel=1e-5)
+        assert result.ranks["above"][row] == np.sum(np.array(others) > positive)
+        assert result.logits[row] == pytest.approx(positive, rel=1e-5)

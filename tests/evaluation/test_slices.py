@@ -54,6 +54,24 @@ def test_an_empty_slice_is_named():
         make(users=np.zeros(0, int), positives=np.zeros(0, int))
 
 
+def test_an_empty_slice_can_be_allowed():
+    slices = make(cold_max_train=1, empty="none")
+    assert not slices["cold"].any()
+    assert slices.means(np.arange(4.0))["cold"] == Figure(None, 0)
+    tail = tail_items([0, 5, 0, 5, 5, 5], share=0.2)
+    assert not tail_rows([1, 3], tail, empty="none").any()
+
+
+def test_further_slices():
+    mask = np.array([True, False, False, True])
+    assert make(further={"mine": mask})["mine"] is mask
+    with pytest.raises(DataError, match="'mine' must not be empty"):
+        make(further={"mine": ~np.ones(4, bool)})
+    for name in ("cold", "tail_rows"):
+        with pytest.raises(ConfigError, match=f"'{name}' twice"):
+            make(further={name: mask})
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

@@ -114,6 +114,7 @@ def test_plain_training(tmp_path: Path, world: Any, scores_of: Scores) -> None:
     history = trained.history
     assert len(history["epochs"]) == 2
     assert history["pairs_per_batch"] == history["labelled_rows_with_a_score"] == 0
+    assert not {"gate_map", "gate_calibration"} & set(history)
     for epoch in history["epochs"]:
         assert epoch["loss"] == epoch["base_loss"]
         assert 0 <= epoch["val_auc_sampled"] <= 1 and epoch["rows_per_second"] > 0
@@ -154,6 +155,19 @@ def test_selective_training(tmp_path: Path, world: Any, scores_of: Scores) -> No
     calibration = read_json(trained.path / CALIBRATION)["epochs"]
     assert [entry["epoch"] for entry in calibration] == [1, 2]
     assert all(entry["pairs"] > 0 for entry in calibration)
+    # The finished model is the best epoch's.
+    assert history["gate_calibration"] == calibration[history["best_epoch"] - 1]
+    pairs = history["epochs"][0]["alpha_pairs"]
+    opened = history["gate_map"]
+    assert np.sum(opened["pairs"]) == pairs
+    mean = sum(
+        alpha * count
+        for row, counts in zip(opened["alpha"], opened["pairs"], strict=True)
+        for alpha, count in zip(row, counts, strict=True)
+        if count
+    )
+    best = history["epochs"][history["best_epoch"] - 1]
+    assert mean / pairs == pytest.approx(best["alpha"], rel=1e-4)
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -251,7 +265,7 @@ def test_keeps_the_best_epoch_and_starts_anew_with_other_settings(
     tmp_path: Path, world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = _Watch([0.5, 0.7, 0.6, 0.6, 0.9])
-    monkeypatch.setattr(train_module, "SampledAUC", lambda *datasets: watch)
+    monkeypatch.setattr(train_module.SampledAUC, "of", lambda *given: watch)
     settings = _settings(epochs=5, backbone={"text": False, "history_length": 4})
 
     def run(settings: TrainSettings, *callbacks: Any) -> TrainedModel:

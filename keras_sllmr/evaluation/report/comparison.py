@@ -1,12 +1,15 @@
 """What the terminal and the HTML report say about the methods, in numbers and words."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 BASELINE = "none"
 AUC_METRICS = ("auc_sampled", "auc_full")
 LOWER_IS_BETTER = frozenset({"log_loss"})
+# What a method has by name that is no metric by slice.
+_NOT_METRICS = frozenset({"calibration", "spread"})
 
 # As a row's title, and inside a sentence.
 _SLICES = {
@@ -15,7 +18,7 @@ _SLICES = {
     "tail": ("tail", "long-tail items"),
     "tail_rows": ("tail rows", "long-tail rows"),
 }
-_HEADLINE_SLICES = ("all", "cold", "tail")
+HEADLINE_SLICES = ("all", "cold", "tail")
 _VERDICTS = {
     "better": "better than",
     "worse": "worse than",
@@ -36,6 +39,8 @@ class Difference:
     high: float
     level: float
     users: int
+    by_seed: Sequence[float] = ()
+    p_value: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -46,9 +51,13 @@ class Difference:
         improved = (self.high < 0) == (self.metric in LOWER_IS_BETTER)
         return "better" if improved else "worse"
 
+    @property
+    def interval(self) -> str:
+        """Its bounds, such as `[+.0050, +.0150]`."""
+        return f"[{signed(self.low)}, {signed(self.high)}]"
+
     def __str__(self) -> str:
-        low, high = signed(self.low), signed(self.high)
-        return f"{signed(self.difference)} [{low}, {high}]"
+        return f"{signed(self.difference)} {self.interval}"
 
 
 @dataclass(frozen=True)
@@ -61,22 +70,41 @@ class ComparisonRow:
     users: int | None
     values: dict[str, float | None]
     differences: dict[str, Difference]
+    spread: dict[str, float | None] = field(default_factory=dict)
+
+    @property
+    def best(self) -> str | None:
+        """The method with the best value, if it is better than the baseline."""
+        known = {name: v for name, v in self.values.items() if v is not None}
+        if not known:
+            return None
+        choose = min if self.metric in LOWER_IS_BETTER else max
+        best = choose(known, key=lambda name: known[name])
+        one = self.differences.get(best)
+        return best if one is not None and one.verdict == "better" else None
+
+
+def baseline(metrics: Mapping[str, Any]) -> str:
+    """The method that the others are compared with."""
+    found = [entry["baseline"] for entry in metrics.get("differences") or ()]
+    return BASELINE if BASELINE in found or not found else str(found[0])
 
 
 def labels(metrics: Mapping[str, Any]) -> dict[str, str]:
     """Maps each method to its printable label, the baseline first."""
     methods = metrics.get("methods") or {}
-    ordered = sorted(methods, key=lambda name: name != BASELINE)
+    first = baseline(metrics)
+    ordered = sorted(methods, key=lambda name: name != first)
     return {name: printable(methods[name].get("label") or name) for name in ordered}
 
 
 def differences(metrics: Mapping[str, Any]) -> list[Difference]:
     """The differences to the baseline, in the order they were measured."""
-    fields = tuple(Difference.__dataclass_fields__)
+    names, to = [field.name for field in fields(Difference)], baseline(metrics)
     return [
-        Difference(**{field: entry[field] for field in fields})
+        Difference(**{name: entry[name] for name in names if name in entry})
         for entry in metrics.get("differences") or ()
-        if entry["baseline"] == BASELINE
+        if entry["baseline"] == to
         and None not in (entry["difference"], entry["low"], entry["high"])
     ]
 
@@ -101,6 +129,7 @@ def comparison_rows(
     methods = metrics.get("methods") or {}
     counts = metrics.get("slices") or {}
     found = differences(metrics)
+    spreads = {name: methods[name].get("spread") or {} for name in labels(metrics)}
     rows = []
     for metric in which:
         measured = {name: methods[name].get(metric) or {} for name in labels(metrics)}
@@ -123,9 +152,24 @@ def comparison_rows(
                         for one in found
                         if (one.metric, one.slice) == (metric, slice_)
                     },
+                    spread={
+                        name: (spreads[name].get(metric) or {}).get(slice_)
+                        for name in spreads
+                    },
                 )
             )
     return rows
+
+
+def metric_names(metrics: Mapping[str, Any]) -> list[str]:
+    """Both AUCs, then whatever else was measured by slice."""
+    measured = [
+        key
+        for method in (metrics.get("methods") or {}).values()
+        for key, value in method.items()
+        if isinstance(value, Mapping) and key not in _NOT_METRICS
+    ]
+    return list(dict.fromkeys([*AUC_METRICS, *measured]))
 
 
 def levels(rows: Sequence[ComparisonRow]) -> str:
@@ -147,8 +191,8 @@ def places(metrics: Mapping[str, Any]) -> dict[str, int]:
 
     So S-LLMR looks the same whatever else was run.
     """
-    lead, names = lead_method(metrics), list(labels(metrics))
-    ordered = sorted(names, key=lambda name: (name != BASELINE, name != lead))
+    lead, names, first = lead_method(metrics), list(labels(metrics)), baseline(metrics)
+    ordered = sorted(names, key=lambda name: (name != first, name != lead))
     return {name: ordered.index(name) for name in names}
 
 
@@ -165,14 +209,14 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
         ... })
         ['By auc_full, S-LLMR is better than None on all rows (+.0100).']
     """
-    method, names = lead_method(metrics), labels(metrics)
+    method, names, to = lead_method(metrics), labels(metrics), baseline(metrics)
     sentences = []
     for metric in AUC_METRICS:
         groups: dict[str, list[str]] = {verdict: [] for verdict in _VERDICTS}
         for one in differences(metrics):
             if (one.metric, one.method) != (metric, method):
                 continue
-            if one.slice in _HEADLINE_SLICES:
+            if one.slice in HEADLINE_SLICES:
                 where = slice_phrase(one.slice)
                 if one.verdict != "level":
                     where += f" ({signed(one.difference)})"
@@ -180,12 +224,18 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
         parts: list[str] = []
         for verdict, places in groups.items():
             if places:
-                against = f"{_VERDICTS[verdict]} {names.get(BASELINE, BASELINE)}"
-                parts.append(f"{verdict if parts else against} on {_listed(places)}")
+                against = f"{_VERDICTS[verdict]} {names.get(to, printable(to))}"
+                parts.append(f"{verdict if parts else against} on {listed(places)}")
         if parts:
-            name = names.get(str(method), str(method))
+            name = names.get(str(method), printable(method))
             sentences.append(f"By {metric}, {name} is {'; '.join(parts)}.")
     return sentences or ["No method was compared with the baseline in this run."]
+
+
+def metric_title(metric: str) -> str:
+    """The metric as a table names it."""
+    lower = " (lower is better)" if metric in LOWER_IS_BETTER else ""
+    return printable(metric) + lower
 
 
 def slice_title(slice_: str) -> str:
@@ -205,7 +255,7 @@ def printable(text: object) -> str:
 
 def number(value: float | None) -> str:
     """A metric with four decimals, as the field prints AUCs; a dash for none."""
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def signed(value: float) -> str:
@@ -235,7 +285,8 @@ def seconds(value: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _listed(items: Sequence[str]) -> str:
+def listed(items: Sequence[str]) -> str:
+    """Things in a sentence: commas, and an `and` before the last."""
     if len(items) == 1:
         return items[0]
     return ", ".join(items[:-1]) + " and " + items[-1]

@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from keras_sllmr.evaluation.report.comparison import ComparisonRow, slice_title
 from keras_sllmr.evaluation.report.svg import INK, SERIES, inline_svg, series
 
 _CHANCE = 0.5
@@ -50,67 +49,6 @@ class Line:
     def glyph(self) -> str:
         """The marker as a character, for the legend."""
         return (_HOLLOW if self.dashed else _FILLED)[self.series % len(_FILLED)]
-
-
-def gain_bars(
-    name: str, label: str, rows: Sequence[ComparisonRow], places: Mapping[str, int]
-) -> Markup:
-    """Draws each method's gain over the baseline per slice, with its interval.
-
-    A bar is pale where the interval includes zero (after the paper's Figure 2).
-
-    Args:
-        name: prefix of the ids in the SVG, unique in the page.
-        label: what the figure shows, for who cannot see it.
-        rows: the rows of one metric.
-        places: method to series.
-    """
-    methods = [m for m in places if any(m in row.differences for row in rows)]
-    width = 0.72 / max(1, len(methods))
-
-    def draw(figure: Figure) -> None:
-        axes = figure.add_subplot()
-        for column, row in enumerate(rows):
-            for at, method in enumerate(methods):
-                one = row.differences.get(method)
-                if one is None:
-                    continue
-                x = column + (at - (len(methods) - 1) / 2) * width
-                paint = SERIES[series(places[method])]
-                pale = one.verdict == "level"
-                axes.bar(
-                    x,
-                    one.difference,
-                    0.62 * width if len(methods) == 1 else 0.9 * width,
-                    color=(paint, 0.3 if pale else 1.0),
-                    edgecolor=paint,
-                    linewidth=1.0,
-                )
-                axes.vlines(x, one.low, one.high, color=INK, linewidth=1.2)
-                axes.plot(
-                    [x, x],
-                    [one.low, one.high],
-                    color=INK,
-                    marker="_",
-                    markersize=7,
-                    linestyle="none",
-                )
-        axes.axhline(0, color=INK, linewidth=0.8)
-        axes.set_xticks(
-            range(len(rows)),
-            [
-                slice_title(row.slice)
-                + ("" if row.rows is None else f"\nn = {row.rows:,}")
-                for row in rows
-            ],
-        )
-        axes.tick_params(axis="x", length=0)
-        axes.set_xlim(-0.6, len(rows) - 0.4)
-        axes.yaxis.set_major_formatter(FuncFormatter(_signed_tick))
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
-        axes.set_ylabel("gain")
-
-    return inline_svg(name, label, draw)
 
 
 def curves(
@@ -187,6 +125,40 @@ def reliability(name: str, label: str, bins: Sequence[Mapping[str, Any]]) -> Mar
     return inline_svg(name, label, draw, height=270)
 
 
+def calibration(
+    name: str,
+    label: str,
+    bins: Sequence[Mapping[str, Any]],
+    place: int,
+    came_true: str,
+) -> Markup:
+    """Draws stated chances against what came true; the diagonal is perfect.
+
+    Args:
+        name: prefix of the ids in the SVG, unique in the page.
+        label: what the figure shows, for who cannot see it.
+        bins: `chance` and `accuracy` of each.
+        place: the series whose colour and marker the points have.
+        came_true: what the vertical axis shows.
+    """
+    paint = SERIES[series(place)]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        stated = [one["chance"] for one in bins]
+        found = [one["accuracy"] for one in bins]
+        low, high = min(stated + found), max(stated + found)
+        room = 0.08 * max(high - low, 0.1)
+        ends = (max(low - room, -0.04), min(high + room, 1.04))
+        axes.plot(ends, ends, color=INK, linestyle=(0, (4, 3)), linewidth=1)
+        axes.plot(stated, found, color=paint, marker=_MARKERS[place % len(_MARKERS)])
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(6, steps=_STEPS))
+        axes.set(xlim=ends, ylim=ends, xlabel="stated chance", ylabel=came_true)
+
+    return inline_svg(name, label, draw, height=270)
+
+
 def _count_bars(axes: Axes, bins: Sequence[Mapping[str, Any]], paint: str) -> None:
     axes.bar(
         [one["gap_low"] for one in bins],
@@ -201,7 +173,3 @@ def _count_bars(axes: Axes, bins: Sequence[Mapping[str, Any]], paint: str) -> No
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.yaxis.set_major_locator(MaxNLocator(2, integer=True, steps=_STEPS))
     axes.set_ylabel("pairs")
-
-
-def _signed_tick(value: float, _: int) -> str:
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}") if value else "0"

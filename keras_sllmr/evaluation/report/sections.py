@@ -3,28 +3,44 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from keras_sllmr.evaluation.report import plots
+from keras_sllmr.evaluation.report.calibration import calibration_section
 from keras_sllmr.evaluation.report.comparison import (
     AUC_METRICS,
-    BASELINE,
+    baseline,
     comparison_rows,
     labels,
     levels,
+    metric_names,
+    metric_title,
     places,
     printable,
     seconds,
     slice_title,
 )
-from keras_sllmr.evaluation.report.learning import gate_section, training_section
-from keras_sllmr.evaluation.report.parts import Key, Panel, Section, Table
+from keras_sllmr.evaluation.report.gains import Category, Mark, gain_bars
+from keras_sllmr.evaluation.report.gate import gate_section
+from keras_sllmr.evaluation.report.learning import training_section
+from keras_sllmr.evaluation.report.parts import (
+    Key,
+    MethodRow,
+    MethodTable,
+    Panel,
+    Section,
+    Table,
+)
 from keras_sllmr.evaluation.report.svg import series
 from keras_sllmr.evaluation.report.teacher import teacher_section
 
+# With more rows than these, metrics other than the AUCs are folded away.
+_MANY_ROWS = 40
+
 
 def sections(metrics: Mapping[str, Any]) -> Iterator[Section]:
-    """Yields the sections that the metrics have something for."""
+    """Yields every section; those that the metrics have nothing for are false."""
     builders = (
+        methods_section,
         _gains,
+        calibration_section,
         training_section,
         gate_section,
         teacher_section,
@@ -32,15 +48,53 @@ def sections(metrics: Mapping[str, Any]) -> Iterator[Section]:
         _time,
     )
     for build in builders:
-        section = build(metrics)
-        if section.panels or section.tables:
-            yield section
+        yield build(metrics)
+
+
+def methods_section(
+    metrics: Mapping[str, Any], title: str = "Comparison", caption: str = ""
+) -> Section:
+    """Every metric and slice of one run or group, the methods side by side.
+
+    Args:
+        metrics: a run's metrics, or a group of a comparison.
+        title: of the section.
+        caption: of the table. Defaults to one that says what a run's intervals are.
+    """
+    rows = comparison_rows(metrics, metric_names(metrics))
+    bodies: dict[str, list[MethodRow]] = {}
+    folded: dict[str, list[MethodRow]] = {}
+    for row in rows:
+        first = row.metric in AUC_METRICS or len(rows) <= _MANY_ROWS
+        body = (bodies if first else folded).setdefault(metric_title(row.metric), [])
+        body.append(MethodRow(slice_title(row.slice), row, row.rows))
+    if not rows:
+        return Section(title)
+    names, to = labels(metrics), baseline(metrics)
+    against = names.get(to, printable(to))
+    compared = (
+        f"With each value its difference to {against} and the {levels(rows)} "
+        "confidence interval of that. Level: the interval includes zero. Bold: the "
+        f"best of its row, where it is better than {against}. n: test rows."
+        if levels(rows)
+        else "Every method on every slice; n: test rows."
+    )
+    return Section(
+        title,
+        methods=[
+            MethodTable(
+                caption or compared, "slice", names, to, list(found.items()), summary
+            )
+            for found, summary in ((bodies, ""), (folded, "Other metrics"))
+            if found
+        ],
+    )
 
 
 def _gains(metrics: Mapping[str, Any]) -> Section:
-    names = labels(metrics)
-    place = places(metrics)
-    against = names.get(BASELINE, BASELINE)
+    names, place = labels(metrics), places(metrics)
+    first = baseline(metrics)
+    against = names.get(first, printable(first))
     panels = []
     for metric in AUC_METRICS:
         rows = [row for row in comparison_rows(metrics, [metric]) if row.differences]
@@ -58,11 +112,17 @@ def _gains(metrics: Mapping[str, Any]) -> Section:
                 title=f"Gain in {metric}",
                 note=f"Whiskers: {levels(rows)} confidence interval. n: test rows. "
                 "A pale bar's interval includes zero.",
-                svg=plots.gain_bars(
+                svg=gain_bars(
                     f"gain-{metric}",
                     f"Bars of the gain in {metric} over {against}: {told}",
-                    rows,
-                    place,
+                    [
+                        Category(
+                            slice_title(row.slice),
+                            [Mark(place[m], row.differences.get(m)) for m in compared],
+                            row.rows,
+                        )
+                        for row in rows
+                    ],
                 ),
                 legend=[Key("■", names[m], series(place[m])) for m in compared],
             )

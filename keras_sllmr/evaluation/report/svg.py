@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +52,7 @@ def series(place: int) -> int:
 
 
 def inline_svg(
-    name: str, label: str, draw: Callable[[Figure], None], height: int = 240
+    name: str, label: str, draw: Callable[[Figure], None], height: float = 240
 ) -> Markup:
     """Draws a figure as an SVG element to stand in a page.
 
@@ -64,7 +65,9 @@ def inline_svg(
         draw: draws on the figure it is given, in `INK` and `SERIES`.
         height: in units of which the figure is 360 wide. Default: 240.
     """
-    with matplotlib.style.context(["default", _STYLE]):
+    with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
+        # The page's fonts draw the text, so it matters little what this one lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=(_WIDTH / 72, height / 72))
         draw(figure)
         buffer = io.StringIO()
@@ -79,5 +82,5 @@ def inline_svg(
     body = re.sub(r"'DejaVu Sans'[^;\"]*", _FONT, body)
     for stand_in, paint in _PAINTS.items():
         body = body.replace(stand_in, paint)
-    box = f'viewBox="0 0 {_WIDTH} {height}"'
+    box = f'viewBox="0 0 {_WIDTH} {height:g}"'
     return Markup(f'<svg {box} role="img" aria-label="{escape(label)}">{body}')

@@ -65,7 +65,9 @@ def teacher_section(metrics: Mapping[str, Any]) -> Section:
         intro += f", of {teacher['users']:,} users"
     if teacher.get("missing"):
         intro += f"; {teacher['missing']:,} came back without a score"
-    return Section("Teacher", f"{intro}.", panels, tables, numbers)
+    return Section(
+        "Teacher", f"{intro}.", panels=panels, tables=tables, numbers=numbers
+    )
 
 
 def _coverage(teacher: Mapping[str, Any]) -> list[Table]:

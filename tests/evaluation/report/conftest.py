@@ -3,6 +3,9 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from markupsafe import Markup
+
+from keras_sllmr.evaluation.report import gains, heat_map, plots
 
 SLICES = {
     "all": {"rows": 942, "users": 942},
@@ -133,10 +136,21 @@ def metrics() -> dict[str, Any]:
     return copy.deepcopy(_METRICS)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures that are only named: drawing takes most of a report's time."""
+
+    def named(name: str, label: str, *_: Any, **__: Any) -> Markup:
+        return Markup('<svg id="{}-0" aria-label="{}"></svg>').format(name, label)
+
+    for module in (gains, heat_map, plots):
+        monkeypatch.setattr(module, "inline_svg", named)
+
+
 class Page(HTMLParser):
     """Checks that tags nest, and keeps tags with attributes, text and ids."""
 
-    VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
+    VOID = frozenset({"meta", "link", "br", "img", "input", "hr", "wbr"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -174,3 +188,80 @@ class Page(HTMLParser):
 @pytest.fixture
 def parse() -> type[Page]:
     return Page
+
+
+def _group(domain: str, backbone: str, shift: float) -> dict[str, Any]:
+    """A run's metrics as a group: three seeds, and a second method beside S-LLMR."""
+    run = copy.deepcopy(_METRICS)
+    methods = run["methods"]
+    methods["kd"] = {**copy.deepcopy(methods["sllmr"]), "label": "KD"}
+    for method in methods.values():
+        method["spread"] = {"auc_sampled": {"all": 0.0012, "cold": None}}
+    differences = []
+    for name in ("sllmr", "kd"):
+        for one in copy.deepcopy(run["differences"]):
+            value = one["difference"] = one["difference"] + shift
+            one.update(
+                method=name,
+                low=one["low"] + shift,
+                high=one["high"] + shift,
+                by_seed=[value - 0.001, value, value + 0.001],
+                p_value=0.00001 if one["metric"] == "auc_sampled" else None,
+            )
+            differences.append(one)
+    return {
+        "domain": domain,
+        "backbone": backbone,
+        "seeds": [0, 1, 2],
+        "slices": run["slices"],
+        "methods": methods,
+        "differences": differences,
+    }
+
+
+_COMPARISON = {
+    "name": "two domains",
+    "level": 0.95,
+    "corrected": "max-t",
+    "seeds": "resampled",
+    "groups": [
+        _group("beauty", "deepfm", 0.0),
+        _group("beauty", "dcnv2", -0.03),
+        _group("toys", "deepfm", 0.0),
+    ],
+    "settings": {"replicates": 1000, "seed": 0},
+}
+
+
+@pytest.fixture
+def comparison() -> dict[str, Any]:
+    return copy.deepcopy(_COMPARISON)
+
+
+_CALIBRATION = {
+    "pairs": 400,
+    "accuracy": 0.55,
+    "ece": 0.0512,
+    "brier": 0.2213,
+    "bins": [
+        {"chance": 0.25, "accuracy": 0.31, "pairs": 150},
+        {"chance": 0.75, "accuracy": 0.69, "pairs": 250},
+    ],
+}
+
+
+@pytest.fixture
+def judged(metrics: dict[str, Any]) -> dict[str, Any]:
+    """A run's metrics with all that says whether its chances hold."""
+    for method in metrics["methods"].values():
+        method["calibration"] = copy.deepcopy(_CALIBRATION)
+    metrics["training"]["sllmr"].update(
+        gate_map={
+            "history_edges": [1, 2, 6],
+            "popularity_edges": [0, 5, 90],
+            "alpha": [[0.81, 0.42], [None, 0.0917]],
+            "pairs": [[12, 30], [0, 1208]],
+        },
+        gate_calibration={"epoch": 3, **copy.deepcopy(_CALIBRATION), "auc": 0.6101},
+    )
+    return metrics

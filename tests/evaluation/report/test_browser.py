@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keras_sllmr.evaluation.report import write_report
+from keras_sllmr.evaluation.report import write_comparison, write_report
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
@@ -141,15 +141,36 @@ CONTRAST = """(() => {
 })()"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_page_fits_reads_well_and_stays_offline(
-    browser, metrics, tmp_path, width, scheme
-):
-    for name in ("kd", "kar", "llmcf"):
-        metrics["methods"][name] = metrics["methods"]["sllmr"]
-    metrics["settings"]["long"] = "x" * 500
-    show(browser, write_report(metrics, tmp_path / "report.html"), width, scheme)
+@pytest.fixture(params=["run", "comparison"])
+def report(request, judged, comparison, tmp_path):
+    """A report of each kind, with much in it."""
+    path = tmp_path / "report.html"
+    for group in [judged, *comparison["groups"]]:
+        slices = [f"category = Kitchen & Dining, part {n} of 20" for n in range(10)]
+        slices += [f"history_length_between_{n}_and_{n + 5}_events" for n in range(10)]
+        for name in slices:
+            group["slices"][name] = {"rows": 0, "users": 0}
+            for method in group["methods"].values():
+                method["auc_full"][name] = None
+        one = {**group["differences"][0], "metric": "auc_full"}
+        group["differences"] += [{**one, "slice": name} for name in slices[8:12]]
+        group["settings"] = {"long": "x" * 500}
+    comparison["settings"]["long"] = "x" * 500
+    for name in ("kar", "llmcf"):
+        judged["methods"][name] = judged["methods"]["sllmr"]
+    if request.param == "run":
+        return write_report(judged, path)
+    return write_comparison(comparison, path)
+
+
+def test_page_fits_reads_well_and_stays_offline(browser, report):
+    for width in (360, 1280):
+        for scheme in ("light", "dark"):
+            show(browser, report, width, scheme)
+            look(browser, width, scheme)
+
+
+def look(browser, width, scheme):
     browser.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     # Only the tables' own containers scroll sideways.
@@ -172,4 +193,5 @@ def test_page_fits_reads_well_and_stays_offline(
     ]
     assert [url for url in asked if not url.startswith("file:")] == []
     assert len(asked) == 1
-    assert [e for e in browser.events if e.get("method") == "Log.entryAdded"] == []
+    spoken = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+    assert [e for e in browser.events if e.get("method") in spoken] == []

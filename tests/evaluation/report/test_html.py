@@ -9,7 +9,7 @@ from keras_sllmr.evaluation.report.html import render
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=1>$\\bad{\x1b]\ud800"
 
 
-def test_numbers_are_the_inputs(metrics, parse):
+def test_numbers_are_the_inputs(metrics, parse, undrawn):
     text = parse(render(metrics)).text
     for method in metrics["methods"].values():
         for metric in ("auc_sampled", "auc_full", "log_loss", "ndcg@10"):
@@ -28,7 +28,7 @@ def test_numbers_are_the_inputs(metrics, parse):
     assert "train.hidden [200, 80]" in text and "empty {}" in text
 
 
-def test_headline_stands_first(metrics, parse):
+def test_headline_stands_first(metrics, parse, undrawn):
     text = parse(render(metrics)).text
     assert text.index("better than None on all rows") < text.index("Comparison")
     assert "worse on long-tail items (−.0191)" in text
@@ -91,7 +91,7 @@ def headings(html):
     return re.findall(r"<h2 [^>]*>(.*?)</h2>", html)
 
 
-def test_every_section_is_there(metrics):
+def test_every_section_is_there(metrics, undrawn):
     assert headings(render(metrics)) == [
         "Comparison",
         "Gain over None by slice",
@@ -117,7 +117,7 @@ def test_every_section_is_there(metrics):
         ("methods", {"Comparison", "Gain over None by slice", "Training"}),
     ],
 )
-def test_missing_piece_drops_its_section(metrics, parse, key, gone):
+def test_missing_piece_drops_its_section(metrics, parse, key, gone, undrawn):
     whole = {*headings(render(metrics))}
     del metrics[key]
     html = render(metrics)
@@ -125,7 +125,7 @@ def test_missing_piece_drops_its_section(metrics, parse, key, gone):
     assert whole - {*headings(html)} == gone
 
 
-def test_run_without_sllmr_has_no_gate_and_says_so(metrics, parse):
+def test_run_without_sllmr_has_no_gate_and_says_so(metrics, parse, undrawn):
     del metrics["methods"]["sllmr"], metrics["training"]["sllmr"]
     metrics["differences"] = []
     html = render(metrics)
@@ -134,22 +134,22 @@ def test_run_without_sllmr_has_no_gate_and_says_so(metrics, parse):
     assert "Gate" not in headings(html) and "Training" in headings(html)
 
 
-def test_teacher_without_reliability_keeps_its_coverage(metrics, parse):
+def test_teacher_without_reliability_keeps_its_coverage(metrics, parse, undrawn):
     del metrics["teacher"]["reliability"], metrics["teacher"]["origins"]
     text = parse(render(metrics)).text
     assert "all 30,000 100.0% 2.000%" in text and "Reliability" not in text
 
 
-def test_losses_that_a_method_does_not_have_are_not_drawn(metrics, parse):
+def test_losses_that_a_method_does_not_have_are_not_drawn(metrics, parse, undrawn):
     before = parse(render(metrics)).named("svg")
     for epoch in metrics["training"]["none"]["epochs"]:
         epoch.update(base_loss=epoch["loss"], pair_loss=0.0, gate_loss=0.0)
     page = parse(render(metrics))
-    assert page.named("svg") == before
+    assert len(page.named("svg")) == len(before)
     assert "None, base loss" not in page.text and "S-LLMR, base loss" in page.text
 
 
-def test_counts_that_are_there_are_shown(metrics, parse):
+def test_counts_that_are_there_are_shown(metrics, parse, undrawn):
     metrics["teacher"]["missing"] = 12
     metrics["training"]["sllmr"]["pairs_per_batch"] = 431.25
     for epoch in metrics["training"]["sllmr"]["epochs"]:
@@ -160,7 +160,7 @@ def test_counts_that_are_there_are_shown(metrics, parse):
     assert "S-LLMR 15,000 3 3 431.2" in text and "8,123 15,000" in text
 
 
-def test_no_epochs_at_all(metrics):
+def test_no_epochs_at_all(metrics, undrawn):
     for run in metrics["training"].values():
         run["epochs"] = []
     assert not {"Training", "Gate"} & {*headings(render(metrics))}
@@ -171,7 +171,7 @@ def test_nothing_at_all(parse):
     assert "No method was compared" in page.text
 
 
-def test_many_methods(metrics, parse):
+def test_many_methods(metrics, parse, undrawn):
     for name in ("kd", "kar", "llmcf", "global", "pointwise", "a", "b"):
         metrics["methods"][name] = {**metrics["methods"]["sllmr"], "label": name}
         metrics["training"][name] = metrics["training"]["sllmr"]
@@ -193,3 +193,33 @@ def test_failed_write_keeps_the_older_report(metrics, tmp_path):
         write_report(metrics, path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_empty_slices_are_dashes(metrics, parse, undrawn):
+    metrics["slices"]["nobody"] = {"rows": 0, "users": 0}
+    for method in metrics["methods"].values():
+        method["auc_full"]["nobody"] = None
+    metrics["methods"]["none"]["auc_full"]["tail"] = float("nan")
+    for one in metrics["differences"]:
+        one.update(difference=None, low=None, high=None)
+    metrics["teacher"]["reliability"]["slices"]["nobody"] = {
+        "pairs": 0,
+        "accuracy": None,
+    }
+    text = parse(render(metrics)).text
+    assert "nobody 0 -" in text and "nan" not in text
+    assert "tail n = 58 - 0.6112" in text
+
+
+def test_many_slices_fold_the_other_metrics(metrics, parse, undrawn):
+    before = parse(render(metrics)).named("summary")
+    for n in range(20):
+        name = f"history_length_between_{n}_and_{n + 1}"
+        metrics["slices"][name] = {"rows": 9, "users": 9}
+        for method in metrics["methods"].values():
+            for metric in ("auc_full", "log_loss"):
+                method[metric][name] = 0.5
+    html = render(metrics)
+    assert len(parse(html).named("summary")) == len(before) + 1
+    # Long names may be broken where their words are joined.
+    assert "history_<wbr>length_<wbr>between_" in html

@@ -1,11 +1,10 @@
 import matplotlib
 import pytest
 
-from keras_sllmr.evaluation.report.comparison import comparison_rows, places
 from keras_sllmr.evaluation.report.plots import (
     Line,
+    calibration,
     curves,
-    gain_bars,
     reliability,
 )
 from keras_sllmr.evaluation.report.svg import INK, SERIES, inline_svg, series
@@ -42,31 +41,13 @@ def test_label_is_escaped():
     assert "<script" not in svg and "&lt;script&gt;" in svg
 
 
-def test_equal_bytes_whatever_the_users_settings_which_stay(metrics):
-    rows = comparison_rows(metrics, ["auc_sampled"])
-    first = gain_bars("g", "", rows, places(metrics))
+def test_equal_bytes_whatever_the_users_settings_which_stay():
+    first = curves("c", "", LINES)
     with matplotlib.rc_context({"font.size": 30, "text.usetex": True}):
         before = dict(matplotlib.rcParams)
-        again = gain_bars("g", "", rows, places(metrics))
+        again = curves("c", "", LINES)
         assert dict(matplotlib.rcParams) == before
     assert first == again
-
-
-def test_bars_show_counts_and_pale_level(metrics, parse):
-    rows = comparison_rows(metrics, ["auc_sampled"])
-    svg = gain_bars("g", "", rows, places(metrics))
-    text = parse(svg).text
-    for count in ("n = 942", "n = 311", "n = 58", "n = 1,243"):
-        assert count in text
-    # Cold and tail rows are level: two of the four bars.
-    assert svg.count("fill-opacity: 0.3") == 2
-
-
-def test_bars_without_a_count_or_a_difference(metrics):
-    metrics["slices"] = {}
-    metrics["differences"] = metrics["differences"][:1]
-    rows = comparison_rows(metrics, ["auc_sampled"])
-    assert "n = " not in gain_bars("g", "", rows, places(metrics))
 
 
 def test_unknown_points_are_left_out_and_markers_differ():
@@ -89,3 +70,15 @@ def test_reliability_shows_counts_and_chance(metrics, parse):
     svg = reliability("r", "", metrics["teacher"]["reliability"]["bins"])
     text = parse(svg).text
     assert "gap of the two scores" in text and "0.5" in text and "1,000" in text
+
+
+@pytest.mark.parametrize("chances", [[0.5], [0.0, 1.0], [0.61, 0.62, 0.63]])
+def test_calibration_has_one_scale_on_both_axes(parse, chances):
+    bins = [{"chance": p, "accuracy": 1 - p} for p in chances]
+    text = parse(calibration("k", "", bins, 2, "share of hits")).text
+    assert "stated chance" in text and "share of hits" in text
+
+
+def test_letters_that_the_measuring_font_lacks(recwarn):
+    inline_svg("n", "", lambda figure: figure.text(0, 0, "\u65e5\u672c"))
+    assert not [one for one in recwarn if "Glyph" in str(one.message)]
