@@ -38,7 +38,7 @@ def evaluate(
     import tempfile
 
     from keras_sllmr.cli import stages
-    from keras_sllmr.cli.summary import show_comparison
+    from keras_sllmr.cli.comparison_view import show_comparison
     from keras_sllmr.evaluation.compare import compare as compare_results
     from keras_sllmr.evaluation.heldout import EvaluationSettings, TestRows
     from keras_sllmr.evaluation.result import Result
@@ -92,7 +92,7 @@ def compare(
 ) -> None:
     """Compare the results of runs, seeds, backbones and domains with the baseline."""
     from keras_sllmr.cli.console import progress_bar
-    from keras_sllmr.cli.summary import show_comparison
+    from keras_sllmr.cli.comparison_view import show_comparison
     from keras_sllmr.evaluation.compare import CompareSettings
     from keras_sllmr.evaluation.compare import compare as compare_results
     from keras_sllmr.evaluation.result import find_results

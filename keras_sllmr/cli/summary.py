@@ -6,15 +6,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from keras_sllmr.cli.console import out, print_json
-from keras_sllmr.evaluation.report import write_comparison
-from keras_sllmr.evaluation.tables import write_tables
-from keras_sllmr.evaluation.terminal import (
-    compare_tables,
-    comparison_table,
-    stage_table,
-)
-from keras_sllmr.io.atomic import write_json
+from keras_sllmr.cli.console import out
+from keras_sllmr.evaluation.terminal import comparison_table, stage_table
 from keras_sllmr.serving.export import export_manifest
 from keras_sllmr.serving.recommend import recommend
 from keras_sllmr.store.feature_store import FeatureStore
@@ -47,21 +40,6 @@ def show_run(metrics: dict[str, Any], folder: Path) -> None:
     out.print(f"Metrics: {folder / 'metrics.json'}")
     out.print(f"Report:  {folder / 'report.html'}")
     out.print(f"Export:  {metrics['export']}")
-
-
-def show_comparison(comparison: dict[str, Any], to: Path | None, json: bool) -> None:
-    """A comparison as tables or JSON; with a folder also as files for papers and people."""
-    if to is not None:
-        write_json(to / "comparison.json", comparison)
-        files = write_tables(comparison, to, stem="comparison")
-        files.append(write_comparison(comparison, to / "comparison.html"))
-    if json:
-        print_json(comparison)
-        return
-    for table in compare_tables(comparison):
-        out.print(table)
-    if to is not None:
-        out.print("Written: " + ", ".join(str(file) for file in files))
 
 
 def show_recommendations(store: FeatureStore, export: Path, *, user: int = 1) -> None:

@@ -96,7 +96,7 @@ def write_tables(
 
 
 def caption(comparison: Mapping[str, Any]) -> str:
-    """What the intervals and p-values of a comparison stand for, in a sentence."""
+    """What the intervals of a comparison stand for."""
     seeds = max(len(group["seeds"]) for group in comparison["groups"])
     drawn = "users"
     if seeds > 1:
@@ -105,13 +105,16 @@ def caption(comparison: Mapping[str, Any]) -> str:
     return (
         f"Differences are paired, over {drawn}; the {100 * comparison['level']:g} % "
         "intervals of a metric and slice hold at once for all methods, backbones and "
-        "domains (max-t). Better or worse: the interval excludes zero. p: DeLong, rows "
-        "and seeds as they are, adjusted by Holm."
+        "domains (max-t). Better or worse: the interval excludes zero."
     )
 
 
 def _markdown(comparison: Mapping[str, Any], frame: pd.DataFrame) -> str:
-    parts = [caption(comparison), "▲ better, ▼ worse than the baseline."]
+    parts = [
+        f"{caption(comparison)} p: DeLong's test, rows and seeds as they are, adjusted "
+        "by Holm.",
+        "▲ better, ▼ worse than the baseline.",
+    ]
     for (metric, name), part in _parts(frame):
         parts.append(f"## {metric}, {slice_title(name)}")
         table = _pivot(part).reset_index()

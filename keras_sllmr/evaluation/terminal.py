@@ -131,34 +131,38 @@ def compare_tables(
         if part.empty:
             continue
         table = titled_table(metric, plain)
-        table.caption = Text(caption(comparison))
-        for name in ("domain", "backbone", "slice"):
-            table.add_column(name)
-        for name in ("rows", "method", "value", "sd"):
-            table.add_column(name, justify="left" if name == "method" else "right")
+        table.add_column("slice")
+        table.add_column("rows", justify="right", no_wrap=True)
+        table.add_column("method")
+        table.add_column("value", justify="right", no_wrap=True)
+        spread = part["spread"].notna().any()
+        if spread:
+            table.add_column("sd", justify="right", no_wrap=True)
         table.add_column("difference")
-        table.add_column("p", justify="right")
-        before: tuple[str, ...] = ("", "", "")
-        for line in part.itertuples():
-            place = (line.domain, line.backbone, line.slice)
-            if place != before and before[0]:
-                table.add_section()
-            shown = [*place[:2], slice_title(line.slice), f"{line.rows:,}"]
-            if place == before:
-                shown = [""] * 4
-            elif place[:2] == before[:2]:
-                shown[:2] = ["", ""]
-            before = place
-            table.add_row(
-                *(Text(printable(cell)) for cell in shown),
-                Text(printable(line.label)),
-                number(line.value),
-                "" if pd.isna(line.spread) else f"{line.spread:.4f}",
-                _interval(line, plain),
-                "" if pd.isna(line.p_value) else f"{line.p_value:.2g}",
-            )
+        for (domain, backbone), lines in part.groupby(
+            ["domain", "backbone"], sort=False
+        ):
+            table.add_section()
+            table.add_row(Text(printable(f"{domain}, {backbone}"), style=_title(plain)))
+            before = None
+            for line in lines.itertuples():
+                new, before = line.slice != before, line.slice
+                table.add_row(
+                    Text(slice_title(line.slice) if new else ""),
+                    f"{line.rows:,}" if new else "",
+                    Text(printable(line.label)),
+                    number(line.value),
+                    *([f"{line.spread:.4f}"] if spread else []),
+                    _interval(line, plain),
+                )
         tables.append(table)
+    if tables and frame["difference"].notna().any():
+        tables[-1].caption = Text(caption(comparison))
     return tables
+
+
+def _title(plain: bool) -> str:
+    return "" if plain else "bold"
 
 
 def _interval(line: Any, plain: bool) -> Text:
