@@ -39,6 +39,7 @@ _PUBLIC = {
     "TrainingData": "keras_sllmr.training.dataset",
     "GridScorer": "keras_sllmr.evaluation.grid_scorer",
     "export_model": "keras_sllmr.serving.export",
+    "RankClient": "keras_sllmr.serving.client",
 }
 
 __all__ = list(_PUBLIC)

@@ -39,6 +39,9 @@ class EnvironmentProblem(SllmrError, ImportError):
 
 
 class EndpointError(SllmrError):
-    """An LLM endpoint refuses, or is down; what it answered so far is kept."""
+    """An endpoint, of an LLM or a model server, refuses, is down or is too slow.
+
+    What an LLM answered so far is kept.
+    """
 
     exit_code = 6

@@ -8,6 +8,7 @@ import typer
 from keras_sllmr.cli.common import Config, Json, Seed, Store, open_split, show
 from keras_sllmr.cli.config import load_config
 from keras_sllmr.cli.quiet import start_tensorflow
+from keras_sllmr.errors import ConfigError
 from keras_sllmr.settings import settings_of
 
 app = typer.Typer()
@@ -63,21 +64,72 @@ def train(
 def export(
     store: Store,
     model: Annotated[Path, typer.Argument(help="Model folder.")],
-    name: Annotated[str, typer.Option(help="Name of the served model.")],
+    name: Annotated[str | None, typer.Option(help="Name of the served model.")] = None,
     to: Annotated[Path, typer.Option(help="Folder of all exports.")] = Path(
         "saved_models"
     ),
     version: Annotated[
         int | None, typer.Option(help="Version; the next free one by default.")
     ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="New label of the version, e.g. canary.")
+    ] = None,
+    base_path: Annotated[
+        str | None,
+        typer.Option(help="Its folder as the server sees it; /models/NAME by default."),
+    ] = None,
+    metrics: Annotated[
+        Path | None,
+        typer.Option(help="metrics.json or comparison.json, for the model card."),
+    ] = None,
+    dense_ids: Annotated[
+        bool, typer.Option("--dense-ids", help="Rank by the store's indices, too.")
+    ] = False,
+    check: Annotated[
+        Path | None, typer.Option(help="Only compare this export with the model.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Export a model's bare backbone for TensorFlow Serving, and check the export."""
+    """Export a model's bare backbone for TensorFlow Serving, once it has been checked.
+
+    The check loads the export in a fresh process and compares every signature with the
+    Keras model on held-out rows; an export that differs is not put in place.
+    """
+    if (name is None) == (check is None):
+        raise ConfigError(
+            "Give the new export's --name, or an export to --check. Received: "
+            f"{'neither' if name is None else 'both'}"
+        )
     start_tensorflow()
     from keras_sllmr.cli import stages
     from keras_sllmr.training.trained_model import TrainedModel
 
+    trained, opened = TrainedModel(model), open_split(store).store
+    if check is not None:
+        checked = stages.check_method(trained, opened, check)
+        show({"export": str(check), **checked}, json)
+        return
     path, checked = stages.export_method(
-        TrainedModel(model), open_split(store).store, to, name, version=version
+        trained,
+        opened,
+        to,
+        str(name),
+        version=version,
+        labels=label or (),
+        base_path=base_path,
+        metrics=stages.metrics_for(trained, metrics) if metrics else None,
+        dense_ids=dense_ids,
     )
     show({"export": str(path), **checked}, json)
+
+
+@app.command()
+def label(
+    export: Annotated[Path, typer.Argument(help="An exported version's folder.")],
+    labels: Annotated[list[str], typer.Argument(help="E.g. stable.")],
+    json: Json = False,
+) -> None:
+    """Move labels to an exported version that the server has loaded."""
+    from keras_sllmr.serving.server_config import label_version
+
+    show({"labels": label_version(export, labels)}, json)

@@ -18,6 +18,8 @@ from keras_sllmr.evaluation.result import Result
 from keras_sllmr.io.atomic import write_json
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.scoring.reliability import describe_table
+from keras_sllmr.serving.export import EXPORT_VERSION
+from keras_sllmr.serving.model_card import metrics_of
 from keras_sllmr.settings import settings_of
 from keras_sllmr.store.stats import stats
 from keras_sllmr.training.settings import TrainSettings
@@ -137,7 +139,11 @@ class _Run:
         config = self.config.export
         trained = self.models[config.method]
         path = config.folder / self.config.name / str(config.version)
-        inputs = {"model": trained.manifest["fingerprint"], "path": str(path)}
+        inputs = {
+            "model": trained.manifest["fingerprint"],
+            "path": str(path),
+            "layout": EXPORT_VERSION,
+        }
 
         def make() -> None:
             stages.export_method(
@@ -147,7 +153,11 @@ class _Run:
                 self.config.name,
                 version=config.version,
                 replace=True,
-                metrics=metrics["methods"].get(config.method),
+                metrics=metrics_of(metrics, config.method),
+                run={
+                    **{key: metrics[key] for key in ("name", "created", "seed")},
+                    "teacher": metrics["teacher"]["name"],
+                },
             )
 
         self.ledger.run(

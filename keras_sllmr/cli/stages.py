@@ -10,6 +10,7 @@ from keras_sllmr.cli.epoch_progress import EpochProgress
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.evaluation.evaluate import evaluate_model
 from keras_sllmr.evaluation.heldout import TestRows
+from keras_sllmr.io.atomic import read_json
 from keras_sllmr.io.hashing import file_sha256
 from keras_sllmr.scoring.encoders import MiniLM, SentenceTransformerEncoder
 from keras_sllmr.scoring.encoders.base import TextEncoder
@@ -19,6 +20,7 @@ from keras_sllmr.scoring.llm.connect import open_engine
 from keras_sllmr.scoring.llm.ledger import Ledger
 from keras_sllmr.serving.check import check_export
 from keras_sllmr.serving.export import export_model
+from keras_sllmr.serving.model_card import metrics_of
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.importers import IMPORTERS
 from keras_sllmr.store.importers.movielens import embedded_folder
@@ -200,21 +202,48 @@ def export_method(
     store: FeatureStore,
     folder: Path,
     name: str,
-    *,
-    version: int | None = None,
-    replace: bool = False,
-    metrics: dict[str, Any] | None = None,
+    **options: Any,
 ) -> tuple[Path, dict[str, Any]]:
-    """Exports a model's backbone and checks the export in a fresh process."""
+    """Exports a model's backbone, once it has been checked in a fresh process.
+
+    Args:
+        trained: the model.
+        store: the store it was trained on.
+        folder: of all exports.
+        name: of the served model.
+        **options: as `export_model` takes them.
+    """
+    checked: dict[str, Any] = {}
     path = export_model(
         trained.backbone,
         trained.spec,
         store,
         folder,
         name=name,
-        version=version,
-        replace=replace,
         model=trained.manifest,
-        metrics=metrics,
+        verify=lambda beside: checked.update(check_method(trained, store, beside)),
+        **options,
     )
-    return path, check_export(path, trained.backbone, trained.spec, store)
+    return path, checked
+
+
+def check_method(
+    trained: TrainedModel, store: FeatureStore, path: Path
+) -> dict[str, Any]:
+    """Compares an export with a model, in a fresh process."""
+    return check_export(path, trained.backbone, trained.spec, store)
+
+
+def metrics_for(trained: TrainedModel, path: Path) -> dict[str, Any]:
+    """What a run's `metrics.json` or a comparison says of a model's method."""
+    settings = trained.manifest["settings"]
+    method, backbone = settings["method"], settings["train"]["backbone"]["name"]
+    found = read_json(path)
+    for group in found.get("groups", [found]) if isinstance(found, dict) else []:
+        of_backbone = group.get("backbone", backbone) == backbone
+        if of_backbone and method in group.get("methods", {}):
+            return metrics_of(group, method)
+    raise ConfigError(
+        "The metrics must be a run's metrics.json, or the comparison.json of `sllmr "
+        f"compare`, with the method {method!r} on {backbone!r}. Received: {path}"
+    )

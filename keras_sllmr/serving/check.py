@@ -1,11 +1,10 @@
 """Compares an export, loaded in a fresh process, with its Keras model."""
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,17 @@ import numpy as np
 
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.errors import ConfigError, StoreError
-from keras_sllmr.io.atomic import read_json
+from keras_sllmr.serving.expected import Expected
+from keras_sllmr.serving.export import export_manifest
+from keras_sllmr.serving.fresh_process import pack, unpack
+from keras_sllmr.serving.requests import RANKINGS, Requests
 from keras_sllmr.store.draws import permutation
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.split import LeaveOneOut, Targets
 from keras_sllmr.training.feature_tables import FeatureTables
 
 TOLERANCE = 1e-5
+_CANDIDATES = 8
 
 
 def check_export(
@@ -30,10 +33,11 @@ def check_export(
     rows: int = 64,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compares an export's logits with the backbone's on validation rows.
+    """Compares every signature of an export with the backbone on validation rows.
 
     The export is loaded in a fresh process that knows TensorFlow alone, and gets raw
-    ids and cells; the backbone gets the features that training gathers.
+    ids and cells; the backbone gets the features that training gathers. Each row is
+    scored, and its user ranks the items of some other rows, one of them padding.
 
     Args:
         path: the exported version's folder.
@@ -44,11 +48,13 @@ def check_export(
         seed: int. Of the choice of rows. Defaults to `0`.
 
     Returns:
-        `rows`, how many were compared, and `max_abs_diff` of their logits.
+        `rows`, how many were compared; `max_abs_diff` of the outputs; and by signature
+        under `signatures`.
 
     Raises:
         ConfigError: when `rows` is below 1.
-        StoreError: when the export cannot be loaded, or differs by more than 1e-5.
+        StoreError: when the export cannot be loaded and called, or differs by more
+            than 1e-5, of logits above 1 by more than this share.
     """
     if rows < 1:
         raise ConfigError(f"`rows` must be at least 1. Received: rows={rows}")
@@ -56,54 +62,62 @@ def check_export(
     every = split.validation
     chosen = permutation(len(every), seed)[:rows]
     targets = Targets(every.users[chosen], every.positions[chosen], every.items[chosen])
-    tables = FeatureTables(split, spec, list(backbone.input))
-    features = tables.features(targets.users, targets.positions, targets.items)
-    expected = np.ravel(backbone(features, training=False))
-    found = _logits(path, _raw_inputs(store, targets, list(backbone.input)))
-    difference = float(np.max(np.abs(found - expected)))
-    if not difference <= TOLERANCE:
-        raise StoreError(
-            f"The logits of an export must be within {TOLERANCE} of the Keras model's. "
-            f"Received: a difference of {difference:.3g} on {len(targets)} rows of "
-            f"{path}. Export this model again with `sllmr export`."
-        )
-    return {"rows": len(targets), "max_abs_diff": difference}
-
-
-def _raw_inputs(
-    store: FeatureStore, targets: Targets, names: Collection[str]
-) -> dict[str, list[Any]]:
-    # Whole histories, padded on the right: the export has to cut and to align them.
-    histories = [
-        store.item_ids[store.events.row(user)[:position]].tolist()
-        for user, position in zip(targets.users, targets.positions, strict=True)
-    ]
-    inputs: dict[str, list[Any]] = {
-        "item_id": store.item_ids[targets.items].tolist(),
-        "history": _padded(histories),
+    candidates = _candidates(targets.items)
+    k = np.arange(len(targets)) % candidates.shape[1] + 1
+    requests = Requests(store, list(backbone.input))
+    found = _answers(
+        path,
+        {
+            name: requests.ranking(targets, candidates, k, name)
+            if name in RANKINGS
+            else requests.rows(targets, name)
+            for name in export_manifest(path)["signatures"]
+        },
+    )
+    items = np.column_stack([targets.items, candidates])
+    width = items.shape[1]
+    features = FeatureTables(split, spec, list(backbone.input)).features(
+        np.repeat(targets.users, width), np.repeat(targets.positions, width), items.flat
+    )
+    logits = np.reshape(backbone(features, training=False), items.shape).astype(float)
+    expected = Expected(logits[:, 0], logits[:, 1:], candidates, store.item_ids)
+    differences: dict[str, float] = {}
+    for name, outputs in found.items():
+        of_outputs = expected.differences(name, outputs)
+        # Unlike max, NumPy's lets no NaN pass.
+        differences[name] = float(np.max(list(of_outputs.values())))
+        if not differences[name] <= TOLERANCE:
+            raise StoreError(
+                f"An export's outputs must be within {TOLERANCE} of the Keras model's. "
+                f"Received: differences of {of_outputs} from {name!r} on "
+                f"{len(targets)} rows of {path}. Export this model again with "
+                "`sllmr export`."
+            )
+    return {
+        "rows": len(targets),
+        "max_abs_diff": max(differences.values()),
+        "signatures": differences,
     }
-    if "user" in names:
-        inputs["user_id"] = store.user_ids[targets.users].tolist()
-    rows = {
-        "user": targets.users,
-        "context": store.events.offsets[targets.users] + targets.positions,
-    }
-    for name, column in store.columns.items():
-        if name in names and column.entity != "item":
-            cells = [column.cell(row) for row in rows[column.entity]]
-            inputs[name] = _padded(cells) if column.kind == "multi" else cells
-    return inputs
 
 
-def _padded(rows: list[list[str]]) -> list[list[str]]:
-    width = max(map(len, rows))
-    return [row + [""] * (width - len(row)) for row in rows]
+def _candidates(items: np.ndarray) -> np.ndarray:
+    """Some items a row, other ones in each, with padding in every second row."""
+    width = min(_CANDIDATES, len(items))
+    candidates = np.stack([np.roll(items, -shift) for shift in range(width)], axis=1)
+    candidates[1::2, width // 2] = 0
+    return candidates
 
 
-def _logits(path: str | os.PathLike[str], inputs: dict[str, list[Any]]) -> np.ndarray:
+def _answers(
+    path: str | os.PathLike[str], requests: Mapping[str, Mapping[str, np.ndarray]]
+) -> dict[str, dict[str, np.ndarray]]:
+    """The outputs by signature, from a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
-        request, response = Path(folder, "request.json"), Path(folder, "response.json")
-        request.write_text(json.dumps(inputs), encoding="utf-8")
+        request, response = (
+            Path(folder, "requests.json"),
+            Path(folder, "responses.json"),
+        )
+        request.write_text(pack(requests), encoding="utf-8")
         module = "keras_sllmr.serving.fresh_process"
         done = subprocess.run(
             [sys.executable, "-m", module, str(path), str(request), str(response)],
@@ -118,4 +132,4 @@ def _logits(path: str | os.PathLike[str], inputs: dict[str, list[Any]]) -> np.nd
                 f"{path} could not be loaded and called in a fresh process: {said[-1]}. "
                 "Export it again with `sllmr export`."
             )
-        return np.asarray(read_json(response)["logit"], np.float64)
+        return unpack(response.read_text(encoding="utf-8"))

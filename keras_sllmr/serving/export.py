@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import tempfile
+from collections.abc import Callable, Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,17 @@ from keras_sllmr.compat import tf
 from keras_sllmr.errors import ConfigError, StoreError
 from keras_sllmr.io.atomic import replace_folder
 from keras_sllmr.io.lock import exclusive
-from keras_sllmr.serving.signatures import RawIdScorer, check_backbone
+from keras_sllmr.serving.backbone_check import check_backbone
+from keras_sllmr.serving.model_card import CARD_FILE, model_card
+from keras_sllmr.serving.requests import Requests
+from keras_sllmr.serving.server_config import ServerConfig, versions
+from keras_sllmr.serving.signatures import METHODS, RawIdScorer
+from keras_sllmr.serving.warmup import WARMUP_FILE, write_warmup
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.manifest import FILE_NAME, read_manifest, write_manifest
+from keras_sllmr.store.split import LeaveOneOut
 
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 # TensorFlow Serving hands this folder on and reads nothing but warm-up records in it.
 _EXTRA = "assets.extra"
 
@@ -33,9 +40,16 @@ def export_model(
     replace: bool = False,
     model: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,
-    labels: dict[str, str] | None = None,
+    run: dict[str, Any] | None = None,
+    labels: Collection[str] = (),
+    base_path: str | None = None,
+    dense_ids: bool = False,
+    verify: Callable[[Path], object] | None = None,
 ) -> Path:
     """Writes the bare backbone with its look-ups as a SavedModel, whole or not at all.
+
+    In its `assets.extra/` are a manifest, a model card and warm-up requests; beside the
+    versions, the server's configuration, see `ServerConfig`.
 
     The graph is the look-up of raw ids and the backbone's inference: nothing of the
     trainer, the gate or the LLM. See `RawIdScorer.signatures` for inputs and outputs.
@@ -51,15 +65,22 @@ def export_model(
             all? Meant for a run that exports anew; what is served should get a
             version of its own. Defaults to `False`.
         model: the trained model's manifest, kept in the export's.
-        metrics: the model's evaluation, kept in the manifest.
-        labels: further notes, kept in the manifest.
+        metrics: the model's evaluation, kept in the manifest; see `model_card`.
+        run: what it was trained in: `name`, `teacher` and anything else worth keeping.
+        labels: the version's labels in `models.config`, new ones such as `canary`.
+        base_path: str. The model's folder as the server sees it. Defaults to what
+            `models.config` says, else to `/models/<name>`.
+        dense_ids: bool. Export `rank_dense`, too, which takes the store's indices?
+            Defaults to `False`.
+        verify: called with the whole export before it is put in place; when it raises,
+            nothing is. See `check_export`.
 
     Returns:
         The version's folder. Its manifest is in `assets.extra/manifest.json`.
 
     Raises:
-        ConfigError: on a name that is no folder name, a version below 1, or a backbone
-            that does not fit `spec` and `store`.
+        ConfigError: on a name that is no folder name, a version below 1, a backbone
+            that does not fit `spec` and `store`, or a label of another version.
         DataError: when an id holds a line break.
         StoreError: when the version exists, another job exports this model, or the
             disk is full.
@@ -78,7 +99,11 @@ def export_model(
     check_backbone(backbone, spec, store)
     base = Path(folder) / name
     with exclusive(base):
-        path = base / str(_next_version(base) if version is None else version)
+        if version is None:
+            version = max(versions(base), default=0) + 1
+        path = base / str(version)
+        server = ServerConfig(base, name=name, base_path=base_path)
+        server.label(version, labels, move=False)
         if path.exists() and replace:
             export_manifest(path)  # nothing but an export is replaced
         elif path.exists():
@@ -87,8 +112,16 @@ def export_model(
                 "another version, or leave it out for the next one."
             )
         with replace_folder(path) as beside:
-            _save(backbone, spec, store, beside)
-            write_manifest(
+            extra = beside / _EXTRA
+            signatures = _save(backbone, spec, store, beside, dense_ids)
+            extra.mkdir()
+            write_warmup(
+                extra / WARMUP_FILE,
+                Requests(store, list(backbone.input), history=spec.history_length),
+                LeaveOneOut(store),
+                signatures,
+            )
+            manifest = write_manifest(
                 beside,
                 kind="export",
                 schema_version=EXPORT_VERSION,
@@ -103,18 +136,27 @@ def export_model(
                     "parameters": backbone.count_params(),
                 },
                 name=name,
-                version=int(path.name),
+                version=version,
+                signatures=signatures,
                 model=model,
                 metrics=metrics,
-                labels=labels or {},
+                run=run,
+                store={
+                    key: store.manifest[key]
+                    for key in ("fingerprint", "counts", "parent", "columns")
+                    if key in store.manifest
+                },
                 versions={
                     "python": platform.python_version(),
                     "tensorflow": tf.__version__,
                     "tf_keras": metadata.version("tf_keras"),
                 },
             )
-            (beside / _EXTRA).mkdir()
-            (beside / FILE_NAME).rename(beside / _EXTRA / FILE_NAME)
+            (beside / FILE_NAME).rename(extra / FILE_NAME)
+            (extra / CARD_FILE).write_text(model_card(manifest), encoding="utf-8")
+            if verify is not None:
+                verify(beside)
+        server.write()
     return path
 
 
@@ -154,17 +196,41 @@ def load_export(path: str | os.PathLike[str]) -> Any:
         ) from error
 
 
-def _save(backbone: Any, spec: FeatureSpec, store: FeatureStore, folder: Path) -> None:
+def _save(
+    backbone: Any,
+    spec: FeatureSpec,
+    store: FeatureStore,
+    folder: Path,
+    dense_ids: bool,
+) -> dict[str, Any]:
+    """Saves the graph; gives what the manifest says of its signatures."""
     # TensorFlow names a table by its file's path, and one process's tables of one name
     # are one: a folder of its own keeps each export's vocabulary apart.
     with tempfile.TemporaryDirectory() as vocabularies:
-        module = RawIdScorer(backbone, spec, store, vocabularies)
+        module = RawIdScorer(backbone, spec, store, vocabularies, dense_ids=dense_ids)
         try:
-            tf.saved_model.save(module, str(folder), signatures=module.signatures())
+            signatures = module.signatures()
+            tf.saved_model.save(module, str(folder), signatures=signatures)
         except tf.errors.OpError as error:  # e.g. a full disk
             raise OSError(str(error.message)) from error
+    # TensorFlow marks every signature as one for Predict.
+    update = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(folder))
+    for signature, method in METHODS.items():
+        update.replace_method_name(signature, method, tags="serve")
+    update.save()
+    return {
+        name: {
+            "method": METHODS.get(name, "tensorflow/serving/predict"),
+            "inputs": _described(function.structured_input_signature[1]),
+            "outputs": _described(function.structured_outputs),
+        }
+        for name, function in signatures.items()
+    }
 
 
-def _next_version(base: Path) -> int:
-    versions = [int(path.name) for path in base.glob("*") if path.name.isdecimal()]
-    return max(versions, default=0) + 1
+def _described(tensors: Mapping[str, Any]) -> dict[str, str]:
+    """Type and shape by name, e.g. `string [None]`."""
+    return {
+        name: f"{tensor.dtype.name} {tensor.shape.as_list()}"
+        for name, tensor in sorted(tensors.items())
+    }

@@ -1,17 +1,23 @@
 """The served graph: raw ids in, look-ups, the bare backbone, scores out."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.compat import tf
-from keras_sllmr.errors import ConfigError
-from keras_sllmr.serving.column_inputs import ColumnInputs
-from keras_sllmr.serving.vocabulary import vocabulary_table
+from keras_sllmr.evaluation.grid_function import GridFunction
+from keras_sllmr.serving.backbone_check import check_backbone
+from keras_sllmr.serving.examples import parse_examples
+from keras_sllmr.serving.rank import Ranking
+from keras_sllmr.serving.raw_features import RawFeatures
 from keras_sllmr.store.feature_store import FeatureStore
 
 DEFAULT = "serving_default"
+#: Signatures that TensorFlow Serving calls by another method than Predict.
+METHODS = {
+    "classify": "tensorflow/serving/classify",
+    "regress": "tensorflow/serving/regress",
+}
 
 
 class RawIdScorer(tf.Module):
@@ -28,6 +34,8 @@ class RawIdScorer(tf.Module):
         store: the feature store that the backbone was trained on.
         folder: where the vocabulary files are written, one text a line. They must stay
             until the module has been saved, which copies them.
+        dense_ids: bool. A signature that takes the store's indices, too? Defaults to
+            `False`.
 
     Raises:
         ConfigError: when backbone, `spec` and `store` do not fit together.
@@ -40,33 +48,22 @@ class RawIdScorer(tf.Module):
         spec: FeatureSpec,
         store: FeatureStore,
         folder: str | os.PathLike[str],
+        *,
+        dense_ids: bool = False,
     ) -> None:
         super().__init__()
         check_backbone(backbone, spec, store)
-        self._names = tuple(backbone.input)
-        self._length, self._width = spec.history_length, spec.attribute_width
+        names = tuple(backbone.input)
         # In a closure, as tf.Module would save a Keras model with all its layers'
         # training functions.
         self._logits = lambda features: backbone(features, training=False)
-        folder = Path(folder)
-        self._items = vocabulary_table(
-            store.item_ids, folder / "item_ids.txt", "item id"
-        )
-        self._users = None
-        if "user" in self._names:
-            self._users = vocabulary_table(
-                store.user_ids, folder / "user_ids.txt", "user id"
-            )
-        self._columns = ColumnInputs(
-            [column for column in spec.columns if column.name in self._names],
-            store,
-            folder,
-        )
-        self._attributes = tf.Variable(
-            store.attributes.padded(spec.attribute_width),
-            trainable=False,
-            name="attributes_of_items",
-        )
+        self._features = RawFeatures(names, spec, store, folder)
+        items = [name for name in names if name in spec.item_inputs]
+        self._ranking = None
+        if 0 < len(items) < len(names):
+            grid = GridFunction(backbone, item_inputs=items)
+            self._ranking = Ranking(grid, self._features)
+        self._dense_ids = dense_ids
 
     def signatures(self) -> dict[str, Any]:
         """The named signatures, traced.
@@ -86,90 +83,73 @@ class RawIdScorer(tf.Module):
           numeric one, in the unit of the data. "", a value that the store does not
           know, a row of such ones and NaN mean unknown.
 
-        The items' columns are inside, as their attributes are.
+        The items' columns are inside, as their attributes are. It gives `logit` and
+        `score`, its sigmoid, both float32 `[N]`.
 
-        It gives `logit` and `score`, its sigmoid, both float32 `[N]`.
+        `rank` takes one row a user, and does the user's share of the work once:
+        `candidates`, string `[N, C]`, with "" as padding, in place of `item_id`; `k`,
+        int32 `[N]` of numbers from 1; the rest as above. It gives `score` and `logit`,
+        `[N, C]`, and with K = min(max(k), C) `top_item_id`, `top_score` and
+        `top_logit`, `[N, K]`, by falling logit, equal ones in the candidates' order.
+        Padding has the score 0 and the least logit there is, and comes last.
+
+        `rank_dense`, on demand, is `rank` with int32 indices of the store as
+        `candidates` and `history`, 0 being unknown or padding, and `top_item` out.
+
+        `serve_examples` takes `examples`, string `[N]`: serialised tf.Example with the
+        inputs of `serving_default` as features, see `parse_examples`; and gives the
+        same. `classify` and `regress` take them as `inputs`, and give `classes`
+        ("0", "1") and `scores` `[N, 2]`, and `outputs` `[N, 1]`, the score.
         """
-        inputs = [
+        rows = [
             tf.TensorSpec([None], tf.string, name="item_id"),
             tf.TensorSpec([None, None], tf.string, name="history"),
+            *self._features.user_specs(),
         ]
-        if self._users is not None:
-            inputs.append(tf.TensorSpec([None], tf.string, name="user_id"))
-        inputs += self._columns.specs()
-        serve = tf.function(self._serve).get_concrete_function(
-            **{spec.name: spec for spec in inputs}
+
+        def of_examples(name: str, outputs: Any) -> tuple[Any, list[Any]]:
+            def serve(**inputs: Any) -> dict[str, Any]:
+                found = self._serve(**parse_examples(inputs[name], rows))
+                return dict(outputs(found))
+
+            return serve, [tf.TensorSpec([None], tf.string, name=name)]
+
+        served: dict[str, tuple[Any, list[Any]]] = {DEFAULT: (self._serve, rows)}
+        if self._ranking is not None:
+            served["rank"] = self._ranking.by_id, self._ranking.specs(tf.string)
+            if self._dense_ids:
+                dense = self._ranking.specs(tf.int32)
+                served["rank_dense"] = self._ranking.by_index, dense
+        served["serve_examples"] = of_examples("examples", lambda found: found)
+        served["classify"] = of_examples("inputs", _classes)
+        served["regress"] = of_examples(
+            "inputs", lambda found: {"outputs": found["score"][:, tf.newaxis]}
         )
+        signatures = {
+            name: tf.function(function).get_concrete_function(
+                **{spec.name: spec for spec in specs}
+            )
+            for name, (function, specs) in served.items()
+        }
         # Saved with the module: the weights that inference reads, and no others.
-        self._weights = list(serve.graph.variables)
-        return {DEFAULT: serve}
+        read = {
+            variable.ref(): variable
+            for function in signatures.values()
+            for variable in function.graph.variables
+        }
+        self._weights = list(read.values())
+        return signatures
 
     def _serve(self, **inputs: Any) -> dict[str, Any]:
-        items = tf.cast(self._items.lookup(inputs["item_id"]), tf.int32)
-        window = self._window(tf.cast(self._items.lookup(inputs["history"]), tf.int32))
-        features = {"item": items, "history": window}
-        features |= self._columns.of_items(items) | self._columns.of_request(inputs)
-        if self._users is not None:
-            features["user"] = tf.cast(self._users.lookup(inputs["user_id"]), tf.int32)
-        if "item_attributes" in self._names:
-            features["item_attributes"] = tf.gather(self._attributes, items)
-        if "history_attributes" in self._names:
-            features["history_attributes"] = tf.reshape(
-                tf.gather(self._attributes, window), [-1, self._length * self._width]
-            )
-        logits = self._logits({name: features[name] for name in self._names})
-        logit = tf.cast(tf.reshape(logits, [-1]), tf.float32)
+        items = self._features.index(inputs["item_id"])
+        features = self._features.of_items(items)
+        history = self._features.index(inputs["history"])
+        features |= self._features.of_users(history, inputs)
+        logit = tf.cast(tf.reshape(self._logits(features), [-1]), tf.float32)
         return {"score": tf.sigmoid(logit), "logit": logit}
 
-    def _window(self, history: Any) -> Any:
-        """The last known items of each row, right-aligned: `[N, history_length]`."""
-        padded = tf.pad(history, [[0, 0], [self._length, 0]])
-        # A stable sort by "is known" moves the padding to the left and keeps the order.
-        order = tf.argsort(tf.cast(padded > 0, tf.int32), axis=1, stable=True)
-        packed = tf.gather(padded, order, batch_dims=1)
-        return tf.ensure_shape(packed[:, -self._length :], [None, self._length])
 
-
-def check_backbone(backbone: Any, spec: FeatureSpec, store: FeatureStore) -> None:
-    """Raises `ConfigError` unless the backbone reads what `store` and `spec` can give.
-
-    Args:
-        backbone: see `RawIdScorer`.
-        spec: sizes of the features.
-        store: the feature store.
-    """
-    sizes = (spec.n_users, spec.n_items, spec.n_attributes)
-    found = (store.n_users, store.n_items, store.n_attributes)
-    if sizes != found:
-        raise ConfigError(
-            "`spec` must have the store's numbers of users, items and attributes, "
-            f"{found}. Received: {sizes}. Export with the store it was trained on."
-        )
-    length, width = spec.history_length, spec.attribute_width
-    shapes = {
-        "user": [],
-        "item": [],
-        "history": [length],
-        "item_attributes": [width],
-        "history_attributes": [length * width],
-        **{column.name: list(column.shape) for column in spec.columns},
-    }
-    inputs = getattr(backbone, "input", None)
-    if not isinstance(inputs, dict) or not set(inputs) <= set(shapes):
-        received = sorted(inputs) if isinstance(inputs, dict) else type(backbone)
-        raise ConfigError(
-            "`backbone` must be a functional keras.Model that takes a dict of features "
-            f"among {', '.join(shapes)}; export the `backbone` of a selective model. "
-            f"Received: {received}"
-        )
-    for column in spec.columns:
-        if column.name in inputs:
-            column.column(store)  # raises when there is none like it
-    for name, tensor in inputs.items():
-        # Keras itself turns [N] into [N, 1].
-        allowed = [shapes[name]] if shapes[name] else [[], [1]]
-        if not any(tensor.shape[1:].is_compatible_with(shape) for shape in allowed):
-            raise ConfigError(
-                f"The backbone's input {name!r} must have the shape that `spec` says, "
-                f"{shapes[name]} a row. Received: {list(tensor.shape[1:])}"
-            )
+def _classes(found: dict[str, Any]) -> dict[str, Any]:
+    score = found["score"]
+    names = tf.tile(tf.constant([["0", "1"]]), [tf.shape(score)[0], 1])
+    return {"classes": names, "scores": tf.stack([1 - score, score], axis=1)}

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_sllmr.cli.main import app
+from keras_sllmr.cli.stages import metrics_for
+from keras_sllmr.errors import ConfigError
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.text_vectors import TextVectors
 
@@ -23,6 +26,7 @@ COMMANDS = [
     "grid",
     "tune",
     "export",
+    "label",
     "doctor",
     "run",
 ]
@@ -180,13 +184,50 @@ def test_train_evaluate_export(run_sllmr, tmp_path, store):
     assert "S-LLMR" in out
 
     export = ("export", store, tmp_path / "sllmr", "--name", "m", "--to", tmp_path)
-    code, out, _ = run_sllmr(*export, "--json")
+    code, out, _ = run_sllmr(
+        *(*export, "--metrics", tmp_path / "eval" / "comparison.json"),
+        *("--label", "canary", "--base-path", "/srv/m", "--json"),
+    )
     assert code == 0
-    assert json.loads(out)["max_abs_diff"] < 1e-5
-    assert (tmp_path / "m" / "1" / "saved_model.pb").exists()
+    first = tmp_path / "m" / "1"
+    exported = json.loads(out)
+    assert exported["max_abs_diff"] < 1e-5
+    assert {"serving_default", "rank", "regress"} < set(exported["signatures"])
+    card = (first / "assets.extra" / "MODEL_CARD.md").read_text()
+    assert "| auc_sampled | all | " in card
+    assert 'base_path: "/srv/m"' in (tmp_path / "m" / "models.config").read_text()
     code, _, err = run_sllmr(*export, "--version", 1)
     assert code == 4
     assert "1" in err
+
+    checked = (tmp_path / "none", "--check", first)
+    code, _, err = run_sllmr("export", store, *checked)
+    assert code == 4
+    assert "must be within" in err
+    code, out, _ = run_sllmr("label", first, "stable", "--json")
+    assert code == 0
+    assert json.loads(out) == {"labels": {"canary": 1, "stable": 1}}
+
+
+def test_an_export_needs_a_name_or_a_check(run_sllmr, tmp_path):
+    code, _, err = run_sllmr("export", tmp_path, tmp_path)
+    assert (code, "Received: neither" in err) == (2, True)
+    both = ("--name", "m", "--check", tmp_path)
+    code, _, err = run_sllmr("export", tmp_path, tmp_path, *both)
+    assert (code, "Received: both" in err) == (2, True)
+
+
+def test_metrics_of_another_method_are_refused(tmp_path):
+    trained = SimpleNamespace(
+        manifest={
+            "settings": {"method": "sllmr", "train": {"backbone": {"name": "din"}}}
+        }
+    )
+    path = tmp_path / "metrics.json"
+    for found in ([], {}, {"groups": [{"backbone": "dcn", "methods": {"sllmr": {}}}]}):
+        path.write_text(json.dumps(found))
+        with pytest.raises(ConfigError, match="method 'sllmr' on 'din'"):
+            metrics_for(trained, path)
 
 
 def test_a_report_of_what_is_none(run_sllmr, tmp_path):

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +11,7 @@ import pytest
 from keras_sllmr.backbones.deepfm import deepfm
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.compat import keras, tf
+from keras_sllmr.serving import fresh_process
 from keras_sllmr.serving.export import export_model
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.raw import RawData
@@ -22,6 +25,18 @@ class Exported(NamedTuple):
     backbone: Any
     spec: FeatureSpec
     store: FeatureStore
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers here: starting TensorFlow anew takes seconds."""
+
+    def run(command: list[str], **kwargs: Any) -> Any:
+        assert command[:3] == [sys.executable, "-m", fresh_process.__name__]
+        fresh_process.answer(*command[3:])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-import subprocess
+from functools import partial
 
 import numpy as np
 import pytest
@@ -6,13 +6,14 @@ import pytest
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.backbones.registry import build_backbone
 from keras_sllmr.compat import keras, tf
-from keras_sllmr.errors import ConfigError, DataError
-from keras_sllmr.serving import fresh_process
+from keras_sllmr.errors import ConfigError, DataError, StoreError
+from keras_sllmr.serving import check
+from keras_sllmr.serving.backbone_check import check_backbone
 from keras_sllmr.serving.check import check_export
 from keras_sllmr.serving.column_inputs import ColumnInputs
 from keras_sllmr.serving.export import export_model, load_export
 from keras_sllmr.serving.recommend import recommend
-from keras_sllmr.serving.signatures import RawIdScorer, check_backbone
+from keras_sllmr.serving.signatures import RawIdScorer
 
 NAN = float("nan")
 
@@ -41,17 +42,6 @@ def model(spec):
 def exported(model, spec, column_store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved_models")
     return export_model(model, spec, column_store, folder, name="columns")
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    """Answers here: starting TensorFlow anew takes seconds."""
-
-    def run(command, **kwargs):
-        fresh_process.answer(*command[3:])
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    monkeypatch.setattr(subprocess, "run", run)
 
 
 def request(**cells):
@@ -139,32 +129,26 @@ def test_so_does_that_of_din(spec, column_store, tmp_path, in_process):
 
 def test_a_wrong_cell_is_noticed(exported, model, spec, column_store, monkeypatch):
     """The check reads the columns: another cell gives another logit."""
-    from keras_sllmr.serving import check
+    loaded = load_export(exported)
 
-    raw = check._raw_inputs
-    seen = []
+    def logits(reversed_name, path, requests):
+        inputs = requests["serving_default"]
+        assert {"gender", "hobbies", "age", "device", "tags", "hour"} < set(inputs)
+        assert not {"brand", "colours", "price"} & set(inputs)
+        found = loaded.signatures["serving_default"](
+            **{
+                name: tf.constant(cells[::-1] if name == reversed_name else cells)
+                for name, cells in inputs.items()
+            }
+        )
+        return {"serving_default": {"logit": found["logit"].numpy()}}
 
-    def logits(path, inputs):
-        seen.append(inputs)
-        serve = load_export(path).signatures["serving_default"]
-        specs = serve.structured_input_signature[1]
-        cells = {n: tf.constant(x, specs[n].dtype) for n, x in inputs.items()}
-        return serve(**cells)["logit"].numpy()
-
-    monkeypatch.setattr(check, "_logits", logits)
-    assert check_export(exported, model, spec, column_store)["max_abs_diff"] <= 1e-5
-    (inputs,) = seen
-    assert {"gender", "hobbies", "age", "device", "tags", "hour"} < set(inputs)
-    assert not {"brand", "colours", "price"} & set(inputs)
     for name in ("gender", "hobbies", "age", "device", "tags", "hour"):
-
-        def reversed_cells(*args, name=name):
-            found = raw(*args)
-            return {**found, name: found[name][::-1]}
-
-        monkeypatch.setattr(check, "_raw_inputs", reversed_cells)
-        with pytest.raises(check.StoreError, match="within 1e-05"):
+        monkeypatch.setattr(check, "_answers", partial(logits, name))
+        with pytest.raises(StoreError, match="within 1e-05"):
             check_export(exported, model, spec, column_store)
+    monkeypatch.setattr(check, "_answers", partial(logits, None))
+    check_export(exported, model, spec, column_store)
 
 
 def test_the_assets_hold_the_vocabularies(exported):

@@ -1,30 +1,16 @@
 import gc
 import json
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from keras_sllmr.compat import tf
 from keras_sllmr.errors import ConfigError, StoreError
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.serving.export import export_manifest, export_model, load_export
+from keras_sllmr.serving.server_config import ServerConfig
 from keras_sllmr.store.manifest import verify_files
-from keras_sllmr.store.score_table import NEGATIVE, POSITIVE, UNKNOWN, ScoreTable
-from keras_sllmr.store.split import LeaveOneOut
-from keras_sllmr.training.settings import BackboneSettings, TrainSettings
-from keras_sllmr.training.train import train
-
-
-def operations(path: Path) -> Counter[str]:
-    """How often each type of operation is in an export, functions included."""
-    saved = SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    graph = saved.meta_graphs[0].graph_def
-    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
-    return Counter(node.op for node in nodes)
 
 
 def score(loaded, items, history):
@@ -32,40 +18,6 @@ def score(loaded, items, history):
         item_id=tf.constant(items), history=tf.constant([history] * len(items))
     )
     return found["logit"].numpy()
-
-
-def train_guided(store, folder):
-    """Trains a backbone like that of `exported`, with LLM guidance."""
-    split = LeaveOneOut(store)
-    rows = [
-        (user, item, (user * item) % 7 / 6, "test", int(split.lengths[user]) - 2, label)
-        for user in range(1, store.n_users + 1)
-        for item, label in enumerate([UNKNOWN] * 4 + [POSITIVE, NEGATIVE], start=1)
-    ]
-    columns = ["user", "item", "score", "origin", "position", "label"]
-    scores = ScoreTable.create(
-        folder / "scores",
-        store,
-        pd.DataFrame(rows, columns=columns),
-        teacher={},
-        settings={},
-        cost={},
-    )
-    small = {"embedding_dim": 4, "dnn_hidden_units": [5]}
-    backbone = BackboneSettings(history_length=3, text=False, hyperparameters=small)
-    settings = TrainSettings(backbone=backbone, epochs=1)
-    return train("sllmr", split, folder / "model", settings=settings, scores=scores)
-
-
-def test_guided_training_adds_no_operation_to_the_export(exported, store, tmp_path):
-    guided = train_guided(store, tmp_path)
-    assert guided.history["pairs_per_batch"] > 0
-    path = export_model(guided.backbone, guided.spec, store, tmp_path, name="guided")
-    plain = operations(exported.path)
-    assert operations(path) == plain
-    assert plain["ResourceGather"] >= 4 and plain["LookupTableFindV2"] == 2
-    # Nothing random: no dropout, no initialiser. No gradient, no optimiser.
-    assert not [op for op in plain if "Random" in op or "Grad" in op or "Adam" in op]
 
 
 def test_export_holds_the_weights_of_inference_alone(exported):
@@ -79,7 +31,7 @@ def test_export_holds_the_weights_of_inference_alone(exported):
     # Every weight of DeepFM is read; one more is the table of attributes.
     assert len(weights) == len(exported.backbone.weights)
     assert set(names) - set(weights) == {
-        "_attributes/.ATTRIBUTES/VARIABLE_VALUE",
+        "_features/_attributes/.ATTRIBUTES/VARIABLE_VALUE",
         "_CHECKPOINTABLE_OBJECT_GRAPH",
     }
     assert (exported.path / "assets" / "item_ids.txt").read_text(
@@ -110,7 +62,9 @@ def test_versions_count_up_and_are_never_overwritten(exported, tmp_path):
     with exclusive(first.parent), pytest.raises(StoreError, match="Another process"):
         export()
     # No trace of folders that were written beside.
-    assert sorted(p.name for p in first.parent.iterdir()) == ["10", "2", "9", "notes"]
+    configs = ["batching.config", "models.config", "monitoring.config"]
+    names = sorted(p.name for p in first.parent.iterdir())
+    assert names == ["10", "2", "9", *configs, "notes"]
 
 
 def test_manifest_says_what_was_exported(exported, tmp_path):
@@ -123,7 +77,8 @@ def test_manifest_says_what_was_exported(exported, tmp_path):
         version=3,
         model={"kind": "model", "fingerprint": "f00"},
         metrics={"auc_full": {"all": 0.8}},
-        labels={"channel": "stable"},
+        run={"name": "weekly", "teacher": "minilm"},
+        labels=["canary"],
     )
     assert not (path / "manifest.json").exists()
     manifest = json.loads((path / "assets.extra" / "manifest.json").read_text())
@@ -132,10 +87,18 @@ def test_manifest_says_what_was_exported(exported, tmp_path):
     assert manifest["parent"] == {"store": exported.store.fingerprint, "model": "f00"}
     assert manifest["model"] == {"kind": "model", "fingerprint": "f00"}
     assert manifest["metrics"] == {"auc_full": {"all": 0.8}}
-    assert manifest["labels"] == {"channel": "stable"}
+    assert manifest["run"] == {"name": "weekly", "teacher": "minilm"}
+    assert manifest["store"]["fingerprint"] == exported.store.fingerprint
+    assert manifest["signatures"]["regress"] == {
+        "method": "tensorflow/serving/regress",
+        "inputs": {"inputs": "string [None]"},
+        "outputs": {"outputs": "float32 [None, 1]"},
+    }
+    assert ServerConfig(path.parent, name="with-notes").labels == {"canary": 3}
     assert manifest["versions"]["tensorflow"] == tf.__version__
     assert manifest["settings"]["features"] == exported.spec.to_dict()
-    assert "saved_model.pb" in manifest["files"]
+    warm_up = "assets.extra/tf_serving_warmup_requests"
+    assert {"saved_model.pb", warm_up} < set(manifest["files"])
     verify_files(path, manifest)
 
 
@@ -150,6 +113,26 @@ def test_a_full_disk_leaves_nothing_behind(exported, tmp_path, monkeypatch):
             exported.backbone, exported.spec, exported.store, tmp_path, name="m"
         )
     assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_an_export_that_fails_its_check_is_not_put_in_place(exported, tmp_path):
+    def verify(beside):
+        assert (beside / "assets.extra" / "MODEL_CARD.md").exists()
+        raise StoreError("differs")
+
+    with pytest.raises(StoreError, match="differs"):
+        export_model(*exported[1:], tmp_path, name="m", verify=verify)
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_a_label_of_another_version_is_not_moved(exported, tmp_path):
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    config = ServerConfig(tmp_path / "m", name="m")
+    config.label(1, ["stable"], move=False)
+    config.write()
+    with pytest.raises(ConfigError, match="'stable' is that of version 1"):
+        export_model(*exported[1:], tmp_path, name="m", labels=["stable"])
+    assert not (tmp_path / "m" / "2").exists()
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b", "-x"])

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError, DataError
-from keras_sllmr.serving.signatures import RawIdScorer, check_backbone
+from keras_sllmr.serving.backbone_check import check_backbone
+from keras_sllmr.serving.signatures import RawIdScorer
 from keras_sllmr.training.selective_model import SelectiveModel
 
 
