@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from keras_sllmr.evaluation.verdict import LOWER_IS_BETTER, verdict
+
 BASELINE = "none"
 AUC_METRICS = ("auc_sampled", "auc_full")
-LOWER_IS_BETTER = frozenset({"log_loss"})
 # What a method has by name that is no metric by slice.
 _NOT_METRICS = frozenset({"calibration", "spread"})
 
@@ -45,11 +46,7 @@ class Difference:
     @property
     def verdict(self) -> str:
         """`better` or `worse` when the interval excludes zero, else `level`."""
-        # Written so that an interval without bounds (NaN) is level, too.
-        if not (self.low > 0 or self.high < 0):
-            return "level"
-        improved = (self.high < 0) == (self.metric in LOWER_IS_BETTER)
-        return "better" if improved else "worse"
+        return verdict(self.metric, self.low, self.high)
 
     @property
     def interval(self) -> str:
