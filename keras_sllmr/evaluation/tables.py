@@ -111,11 +111,9 @@ def caption(comparison: Mapping[str, Any]) -> str:
 
 
 def _markdown(comparison: Mapping[str, Any], frame: pd.DataFrame) -> str:
-    parts = [
-        f"{caption(comparison)} p: DeLong's test, rows and seeds as they are, adjusted "
-        "by Holm.",
-        "▲ better, ▼ worse than the baseline.",
-    ]
+    tests = "p: DeLong's test, rows and seeds as they are, adjusted by Holm."
+    marks = "▲ better, ▼ worse than the baseline."
+    parts = [f"{caption(comparison)} {tests}", marks]
     for (metric, name), part in _parts(frame):
         parts.append(f"## {metric}, {slice_title(name)}")
         table = _pivot(part).reset_index()

@@ -6,6 +6,9 @@ from keras_sllmr.compat import deepctr_layers, in_xla, keras, tf
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.layers.one_precision import OnePrecision
 
+# Enough for large products, few enough that what they give stays in the cache.
+_KEYS_AT_ONCE = 32
+
 
 @keras.utils.register_keras_serializable("keras_sllmr")
 class AttentionPooling(OnePrecision, deepctr_layers.AttentionSequencePoolingLayer):
@@ -44,9 +47,7 @@ class AttentionPooling(OnePrecision, deepctr_layers.AttentionSequencePoolingLaye
         if not unit.built:
             # DeepCTR makes the weights in its first call.
             unit([inputs[0], inputs[1]], training=False)
-        known = (deepctr_layers.Dice, keras.layers.Activation)
-        layers = unit.dnn.activation_layers
-        if in_xla() or not layers or any(type(one) not in known for one in layers):
+        if in_xla() or not self._is_known:
             return super().call(inputs, mask=mask, training=training)
         filled = self._filled(inputs, mask)
         places = tf.where(filled)
@@ -68,6 +69,53 @@ class AttentionPooling(OnePrecision, deepctr_layers.AttentionSequencePoolingLaye
         )
         return tf.expand_dims(pooled, axis=1)
 
+    @property
+    def _is_known(self) -> bool:
+        """Whether the activations are ones that can be computed apart."""
+        known = (deepctr_layers.Dice, keras.layers.Activation)
+        layers = self.local_att.dnn.activation_layers
+        return bool(layers) and all(type(one) in known for one in layers)
+
+    @property
+    def has_table(self) -> bool:
+        """Whether `table` gives all that the layer knows of a query and a key."""
+        return self.supports_masking and not self.return_score and self._is_known
+
+    def table(self, query: Any, keys: Any) -> Any:
+        """a(q, h) of every query with every key, for inference.
+
+        Args:
+            query: `[queries, d]`.
+            keys: `[keys, d]`.
+
+        Returns:
+            `[keys, queries]`.
+        """
+        dnn = self.local_att.dnn
+        w_query, w_key, w_difference, w_product = tf.split(dnn.kernels[0], 4)
+        of_keys = tf.nn.bias_add(tf.matmul(keys, w_key - w_difference), dnn.bias[0])
+        dim, units = w_product.shape
+
+        def some(chosen: Any) -> Any:
+            # What a key does to a query is linear: keys as kernels, side by side.
+            kernels = tf.gather(keys, chosen)[:, :, tf.newaxis] * w_product
+            kernels = tf.transpose(kernels + (w_query + w_difference), [1, 0, 2])
+            x = tf.matmul(query, tf.reshape(kernels, [dim, _KEYS_AT_ONCE * units]))
+            x = tf.nn.bias_add(x, tf.reshape(tf.gather(of_keys, chosen), [-1]))
+            scores = self._activated(tf.reshape(x, [-1, units]), None, training=False)
+            return tf.transpose(tf.reshape(scores, [-1, _KEYS_AT_ONCE]))
+
+        count = tf.shape(keys)[0]
+        groups = -(-count // _KEYS_AT_ONCE)
+        chosen = tf.minimum(tf.range(groups * _KEYS_AT_ONCE), count - 1)
+        found = tf.map_fn(
+            some,
+            tf.reshape(chosen, [-1, _KEYS_AT_ONCE]),
+            fn_output_signature=tf.TensorSpec([_KEYS_AT_ONCE, None], query.dtype),
+            parallel_iterations=1,
+        )
+        return tf.reshape(found, [-1, tf.shape(query)[0]])[:count]
+
     def _filled(self, inputs: Any, mask: Any) -> Any:
         """Which places hold keys, `[batch, N]`."""
         if not self.supports_masking:
@@ -83,8 +131,7 @@ class AttentionPooling(OnePrecision, deepctr_layers.AttentionSequencePoolingLaye
         self, query: Any, keys: Any, rows: Any, filled: Any, training: Any
     ) -> Any:
         """a(q, h) of the filled places, `[places]`."""
-        unit = self.local_att
-        dnn = unit.dnn
+        dnn = self.local_att.dnn
         w_query, w_key, w_difference, w_product = tf.split(dnn.kernels[0], 4)
         of_query = tf.nn.bias_add(tf.matmul(query, w_query + w_difference), dnn.bias[0])
         both = tf.concat([keys, tf.gather(query, rows) * keys], axis=1)
@@ -96,6 +143,12 @@ class AttentionPooling(OnePrecision, deepctr_layers.AttentionSequencePoolingLaye
             x = tf.concat([x, of_query], axis=0)
             padding = tf.reduce_sum(tf.cast(~filled, x.dtype), axis=1)
             times = tf.concat([tf.ones_like(rows, x.dtype), padding], axis=0)
+        return self._activated(x, times, training)[: tf.shape(rows)[0]]
+
+    def _activated(self, x: Any, times: Any, training: Any) -> Any:
+        """a(q, h) from the first layer's pre-activations, `[n]`."""
+        unit = self.local_att
+        dnn = unit.dnn
         for i, activation in enumerate(dnn.activation_layers):
             if i:
                 x = tf.nn.bias_add(tf.matmul(x, dnn.kernels[i]), dnn.bias[i])
@@ -103,8 +156,7 @@ class AttentionPooling(OnePrecision, deepctr_layers.AttentionSequencePoolingLaye
                 x = _dice(activation, x, times, training)
             else:
                 x = activation(x)
-        scores = tf.nn.bias_add(tf.matmul(x, unit.kernel), unit.bias)
-        return scores[: tf.shape(rows)[0], 0]
+        return tf.nn.bias_add(tf.matmul(x, unit.kernel), unit.bias)[:, 0]
 
 
 def _dice(layer: Any, x: Any, times: Any, training: Any) -> Any:

@@ -209,7 +209,7 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
     method, names, to = lead_method(metrics), labels(metrics), baseline(metrics)
     sentences = []
     for metric in AUC_METRICS:
-        groups: dict[str, list[str]] = {verdict: [] for verdict in _VERDICTS}
+        groups: dict[str, list[str]] = {said: [] for said in _VERDICTS}
         for one in differences(metrics):
             if (one.metric, one.method) != (metric, method):
                 continue
@@ -219,10 +219,10 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
                     where += f" ({signed(one.difference)})"
                 groups[one.verdict].append(where)
         parts: list[str] = []
-        for verdict, places in groups.items():
+        for said, places in groups.items():
             if places:
-                against = f"{_VERDICTS[verdict]} {names.get(to, printable(to))}"
-                parts.append(f"{verdict if parts else against} on {listed(places)}")
+                against = f"{_VERDICTS[said]} {names.get(to, printable(to))}"
+                parts.append(f"{said if parts else against} on {listed(places)}")
         if parts:
             name = names.get(str(method), printable(method))
             sentences.append(f"By {metric}, {name} is {'; '.join(parts)}.")
