@@ -91,8 +91,8 @@ def compare(
     json: Json = False,
 ) -> None:
     """Compare the results of runs, seeds, backbones and domains with the baseline."""
-    from keras_sllmr.cli.console import progress_bar
     from keras_sllmr.cli.comparison_view import show_comparison
+    from keras_sllmr.cli.console import progress_bar
     from keras_sllmr.evaluation.compare import CompareSettings
     from keras_sllmr.evaluation.compare import compare as compare_results
     from keras_sllmr.evaluation.result import find_results

@@ -15,7 +15,7 @@ from keras_sllmr.cli.data_stages import DataStages
 from keras_sllmr.cli.grid_config import Cell, GridConfig
 from keras_sllmr.cli.ledger import Announce, StageLedger
 from keras_sllmr.errors import ConfigError, StoreError
-from keras_sllmr.evaluation.heldout import TestRows
+from keras_sllmr.evaluation.heldout import HOW, TestRows
 from keras_sllmr.evaluation.result import Result
 from keras_sllmr.io.hashing import fingerprint
 from keras_sllmr.io.lock import exclusive
@@ -132,7 +132,7 @@ class Grid:
                 None if method == "none" else scores,
                 self.config.train_settings(cell).model_dump(mode="json"),
                 self.config.evaluation_settings(cell).model_dump(
-                    mode="json", exclude={"compare"}
+                    mode="json", exclude=HOW
                 ),
             ]
         )

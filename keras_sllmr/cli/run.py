@@ -12,7 +12,7 @@ from keras_sllmr.cli.data_stages import DataStages
 from keras_sllmr.cli.ledger import Announce, StageLedger
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.evaluation.compare import compare
-from keras_sllmr.evaluation.heldout import EvaluationSettings, TestRows
+from keras_sllmr.evaluation.heldout import HOW, EvaluationSettings, TestRows
 from keras_sllmr.evaluation.report import write_report
 from keras_sllmr.evaluation.result import Result
 from keras_sllmr.io.atomic import write_json
@@ -116,7 +116,7 @@ class _Run:
 
     def _evaluate(self) -> list[Result]:
         results = []
-        how = self.evaluate.model_dump(mode="json", exclude={"compare"})
+        how = self.evaluate.model_dump(mode="json", exclude=HOW)
         for method, trained in self.models.items():
             path = self.folder / "evaluation" / f"{method}.npz"
             self.ledger.run(

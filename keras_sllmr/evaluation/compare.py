@@ -12,14 +12,10 @@ from pydantic import Field
 
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.evaluation.delong import delong, holm
-from keras_sllmr.evaluation.metrics import (
-    LOWER_IS_BETTER,
-    Values,
-    calibrated,
-    metric_values,
-)
+from keras_sllmr.evaluation.metrics import Values, calibrated, metric_values
 from keras_sllmr.evaluation.result import Result
 from keras_sllmr.evaluation.simultaneous import max_t_intervals
+from keras_sllmr.evaluation.verdict import verdict
 from keras_sllmr.settings import Settings
 
 Group: TypeAlias = dict[str, Any]
@@ -268,16 +264,7 @@ def _correct(family: Sequence[_Pair], level: float) -> None:
         pair.entry.update(
             low=_plain(low), high=_plain(high), level=level, p_value=_plain(p)
         )
-        pair.entry["verdict"] = _verdict(pair.entry["metric"], low, high)
-
-
-def _verdict(metric: str, low: float, high: float) -> str:
-    """`better` or `worse` when the interval excludes zero, else `level`."""
-    # Written so that an interval without bounds (NaN) is level, too.
-    if not (low > 0 or high < 0):
-        return "level"
-    improved = (high < 0) == (metric in LOWER_IS_BETTER)
-    return "better" if improved else "worse"
+        pair.entry["verdict"] = verdict(pair.entry["metric"], low, high)
 
 
 def _plain(value: Any) -> float | None:

@@ -8,12 +8,10 @@ import numpy as np
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.evaluation.full_ranking import full_ranking
 from keras_sllmr.evaluation.grid_scorer import GridScorer
-from keras_sllmr.evaluation.heldout import TestRows
+from keras_sllmr.evaluation.heldout import HOW, TestRows
 from keras_sllmr.evaluation.result import Result
 from keras_sllmr.training.dataset import row_batches
 from keras_sllmr.training.feature_tables import FeatureTables
-
-_USERS_AT_ONCE = 256
 
 
 def evaluate_model(
@@ -58,7 +56,7 @@ def evaluate_model(
             "seed": seed,
             "rows": rows.fingerprint,
             "k": rows.settings.k,
-            "evaluate": rows.settings.model_dump(mode="json", exclude={"compare"}),
+            "evaluate": rows.settings.model_dump(mode="json", exclude=HOW),
         },
         rows.targets.users,
         dict(rows.slices),
@@ -76,7 +74,14 @@ def _ranks(
 ) -> dict[str, np.ndarray]:
     store, targets = rows.split.store, rows.targets
     item_inputs = [name for name in tables.names if name in tables.spec.item_inputs]
-    scorer = GridScorer(backbone, item_inputs=item_inputs)
+    settings = rows.settings
+    scorer = GridScorer(
+        backbone,
+        item_inputs=item_inputs,
+        user_chunk=settings.user_chunk,
+        item_block=settings.item_block,
+        pairs_at_once=settings.pairs_at_once,
+    )
     scorer.set_items(tables.item_features(np.arange(1, store.n_items + 1)))
 
     def of_users(chunk: np.ndarray) -> dict[str, Any]:
@@ -88,7 +93,6 @@ def _ranks(
         of_users,
         targets.items,
         (store.events.values, offsets - offsets[0]),
-        rows_at_once=_USERS_AT_ONCE,
         progress=progress,
     )
     return {

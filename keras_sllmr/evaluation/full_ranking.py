@@ -10,7 +10,9 @@ import numpy as np
 
 from keras_sllmr.errors import ConfigError, DataError
 
-_SCORES_AT_ONCE = 4_000_000  # 16 MB of float32
+_ROWS_AT_ONCE = 1024
+_SCORES_AT_ONCE = 100_000_000  # 400 MB of float32
+_COUNTED_AT_ONCE = 4_000_000
 
 
 class Scorer(Protocol):
@@ -63,7 +65,8 @@ def full_ranking(
             row r has `values[offsets[r]:offsets[r + 1]]`. Repeats, the positive
             itself and the padding index 0 do no harm.
         rows_at_once: Rows scored before counting, which bounds the memory. Default:
-            as many as make about 16 MB of scores.
+            the scorer's `user_chunk` if it has one, otherwise 1024, but no more than
+            make 400 MB of scores.
         progress: Called as `progress(rows done, rows in all)`.
 
     Raises:
@@ -87,7 +90,10 @@ def full_ranking(
     rows = len(positives)
     values, offsets = _ragged(seen, rows, n_items)
     if rows_at_once is None:
-        rows_at_once = max(1, _SCORES_AT_ONCE // max(n_items, 1))
+        rows_at_once = min(
+            getattr(scorer, "user_chunk", _ROWS_AT_ONCE),
+            max(1, _SCORES_AT_ONCE // max(n_items, 1)),
+        )
     if rows_at_once < 1:
         raise ConfigError(
             f"`rows_at_once` must be at least 1. Received: {rows_at_once}"
@@ -108,14 +114,15 @@ def full_ranking(
                 f"{np.count_nonzero(~np.isfinite(scores))} not finite; a model that "
                 "gives NaN has usually diverged"
             )
-        excluded = np.zeros(scores.shape, bool)
-        lengths = np.diff(offsets[start : chunk[-1] + 2])
-        items = values[offsets[start] : offsets[chunk[-1] + 1]]
-        seen_rows = np.repeat(np.arange(len(chunk)), lengths)[items > 0]
-        excluded[seen_rows, items[items > 0] - 1] = True
-        columns = positives[chunk] - 1
-        excluded[np.arange(len(chunk)), columns] = True
-        counts[:, chunk] = _count(scores, columns, ~excluded)
+        step = max(1, _COUNTED_AT_ONCE // n_items)
+        for first in range(0, len(chunk), step):
+            some = chunk[first : first + step]
+            counts[:, some] = _count(
+                scores[first : first + step],
+                positives[some] - 1,
+                values[offsets[some[0]] : offsets[some[-1] + 1]],
+                np.diff(offsets[some[0] : some[-1] + 2]),
+            )
         if progress is not None:
             progress(int(chunk[-1]) + 1, rows)
     if np.any(counts[2] == 0):
@@ -126,9 +133,22 @@ def full_ranking(
     return FullRanking(*counts)
 
 
-def _count(scores: np.ndarray, columns: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """Counts above, ties and candidates of each row, [3, rows]."""
-    own = scores[np.arange(len(scores)), columns][:, np.newaxis]
+def _count(
+    scores: np.ndarray, columns: np.ndarray, seen: np.ndarray, lengths: np.ndarray
+) -> np.ndarray:
+    """Counts above, ties and candidates of each row, [3, rows].
+
+    Args:
+        scores: of the rows, [rows, items].
+        columns: of the rows' positives.
+        seen: item indices that the rows' users have seen, row after row.
+        lengths: number of them, [rows].
+    """
+    rows = np.arange(len(scores))
+    allowed = np.ones(scores.shape, bool)
+    allowed[np.repeat(rows, lengths)[seen > 0], seen[seen > 0] - 1] = False
+    allowed[rows, columns] = False
+    own = scores[rows, columns][:, np.newaxis]
     masks = ((scores > own) & allowed, (scores == own) & allowed, allowed)
     return np.stack([np.count_nonzero(mask, axis=1) for mask in masks])
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.evaluation import split_attention, split_polynomials  # noqa: F401
 from keras_sllmr.evaluation.grid_terms import Extent, Joined, Shape, Side, Term, Value
 from keras_sllmr.evaluation.split_rules import (
     SPLIT_RULES,
@@ -73,7 +74,8 @@ def _node_values(node: Any, inputs: Sequence[Value]) -> Sequence[Value]:
     """The values of a node's outputs."""
     terms = [value for value in inputs if isinstance(value, Term)]
     sides = {term.side for term in terms}
-    if len(terms) == len(inputs) and len(sides) == 1:
+    projected = any(term.project for term in terms)
+    if len(terms) == len(inputs) and len(sides) == 1 and not projected:
         return _call_terms(node, sides.pop(), terms)
     _require_rows(node, inputs)
 

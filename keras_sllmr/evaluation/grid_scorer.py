@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,11 @@ from keras_sllmr.evaluation.grid_terms import Extent, Side, Term, evaluate, fron
 # Matrix products with fewer rows take kernels that round differently: scores would
 # depend on how users and items happen to be cut into chunks.
 _LEAST_ROWS: dict[Side, int] = {"user": 2, "item": 16}
+
+_USER_CHUNK, _SHARED_CHUNK = 1024, 8192
+
+# Tensors with one row a user or item, and the masks of some by their number.
+_Rows: TypeAlias = tuple[list[Any], dict[str, Any]]
 
 _NOT_A_GRID = (
     "Grid scoring needs a model in which a pair's logit depends on the pair's own row "
@@ -39,9 +44,12 @@ class GridScorer:
         model: Functional Keras model from a dict of features to one logit [rows, 1].
         item_inputs: Names of the inputs that depend on the item only. All others must
             depend on the user only.
-        user_chunk: Users scored at a time. Default 16.
-        item_block: Items scored at a time. Default 1024. `user_chunk * item_block`
-            pairs are in memory at once.
+        user_chunk: Users whose own share is computed, and whose histories are compared,
+            at a time. Default 1024, or 8192 for a model whose users share work, such
+            as DIN: the more users, the more they share.
+        item_block: Items scored at a time. Default 1024.
+        pairs_at_once: Pairs of a chunk and a block in memory at once, two rows of the
+            block at least. Default 16384.
 
     Raises:
         ConfigError: The model is not functional, has more than one logit or sparse
@@ -66,11 +74,17 @@ class GridScorer:
         model: Any,
         *,
         item_inputs: Sequence[str],
-        user_chunk: int = 16,
+        user_chunk: int | None = None,
         item_block: int = 1024,
+        pairs_at_once: int = 16_384,
     ) -> None:
-        for name, size in (("user_chunk", user_chunk), ("item_block", item_block)):
-            if size < 1:
+        sizes = {
+            "user_chunk": user_chunk,
+            "item_block": item_block,
+            "pairs_at_once": pairs_at_once,
+        }
+        for name, size in sizes.items():
+            if size is not None and size < 1:
                 raise ConfigError(f"`{name}` must be at least 1. Received: {size}")
         inputs = input_tensors(model)
         unknown = sorted(set(item_inputs) - set(inputs))
@@ -80,8 +94,8 @@ class GridScorer:
                 f"{sorted(inputs)}. Received: item_inputs={list(item_inputs)}"
             )
         self.model = model
-        self.user_chunk = user_chunk
         self.item_block = item_block
+        self.pairs_at_once = pairs_at_once
         self._inputs: dict[Side, dict[str, Any]] = {"user": {}, "item": {}}
         for name, tensor in inputs.items():
             side: Side = "item" if name in item_inputs else "user"
@@ -92,9 +106,12 @@ class GridScorer:
             for name, tensor in tensors.items()
         }
         self._logit = logit_term(model, fed)
-        self._frontier = {side: frontier(self._logit, side) for side in self._inputs}
+        sides: tuple[Side, ...] = ("user", "item", "chunk", "block")
+        self._frontier = {side: frontier(self._logit, side) for side in sides}
+        shared = bool(self._frontier["block"])
+        self.user_chunk = user_chunk or (_SHARED_CHUNK if shared else _USER_CHUNK)
         self._run_side = {side: self._side_function(side, fed) for side in self._inputs}
-        self._run_pairs = self._pair_function()
+        self._run_block, self._run_pairs = self._block_functions()
         self._items: dict[str, np.ndarray] = {}
         self._blocks: list[tuple[int, Any]] = []
         self._checked = False
@@ -161,15 +178,21 @@ class GridScorer:
             ) from error
 
     def _score_known(self, users: Any, out: np.ndarray) -> None:
-        start = 0
-        for size, items in self._blocks:
-            extent = Extent(
-                tf.constant(max(len(out), _LEAST_ROWS["user"])),
-                tf.constant(max(size, _LEAST_ROWS["item"])),
-            )
-            logits = self._run_pairs(users, items, extent).numpy()
-            out[:, start : start + size] = logits[: len(out), :size]
-            start += size
+        column = 0
+        users, chunk = users
+        for size, (items, _) in self._blocks:
+            columns = max(size, _LEAST_ROWS["item"])
+            rows = max(self.pairs_at_once // columns, _LEAST_ROWS["user"])
+            rows = min(rows, max(len(out), _LEAST_ROWS["user"]))
+            extent = Extent(tf.constant(rows), tf.constant(columns))
+            block = self._run_block(chunk, items)
+            for row in range(0, len(out), rows):
+                # The last ones overlap those before: as many rows in every call.
+                row = max(min(row, len(out) - rows), 0)
+                logits = self._run_pairs(users, items, block, tf.constant(row), extent)
+                some = out[row : row + rows, column : column + size]
+                some[:] = logits.numpy()[: len(some), :size]
+            column += size
 
     def _side_function(self, side: Side, fed: Mapping[str, Term]) -> Any:
         signature = {
@@ -177,39 +200,66 @@ class GridScorer:
             for name, tensor in self._inputs[side].items()
         }
 
-        def run(features: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        terms = self._frontier[side]
+        of_chunk = self._frontier["chunk"] if side == "user" else []
+
+        def run(features: dict[str, Any]) -> tuple[_Rows, list[Any]]:
             known = {fed[name]: tensor for name, tensor in features.items()}
-            tensors = evaluate(self._frontier[side], known)
+            found = evaluate([*terms, *of_chunk], known)
+            tensors, shared = found[: len(terms)], found[len(terms) :]
             masks = [getattr(tensor, "_keras_mask", None) for tensor in tensors]
             # A mask is lost on the way out of the function, so it goes by itself.
-            return tensors, {
-                str(k): mask for k, mask in enumerate(masks) if mask is not None
-            }
+            named = {str(k): mask for k, mask in enumerate(masks) if mask is not None}
+            return (tensors, named), shared
 
         return tf.function(run, input_signature=[signature])
 
-    def _pair_function(self) -> Any:
-        def run(users: Any, items: Any, extent: Extent) -> Any:
-            known: dict[Term, Any] = {}
-            for terms, (tensors, masks) in (
-                (self._frontier["user"], users),
-                (self._frontier["item"], items),
-            ):
-                for k, term in enumerate(terms):
-                    known[term] = tensors[k]
-                    if str(k) in masks:
-                        known[term]._keras_mask = masks[str(k)]
+    def _block_functions(self) -> tuple[Any, Any]:
+        """What runs once a chunk and block, and what runs for some of its users."""
+
+        def known_rows(side: Side, rows: _Rows) -> dict[Term, Any]:
+            tensors, masks = rows
+            for k, mask in masks.items():
+                tensors[int(k)]._keras_mask = mask
+            return dict(zip(self._frontier[side], tensors, strict=True))
+
+        def run_block(chunk: Any, items: Any) -> list[Any]:
+            known = known_rows("item", items)
+            known.update(zip(self._frontier["chunk"], chunk, strict=True))
+            return evaluate(self._frontier["block"], known)
+
+        def run_pairs(
+            users: Any, items: Any, block: Any, start: Any, extent: Extent
+        ) -> Any:
+            some = tf.nest.map_structure(
+                lambda x: x[start : start + extent.users], users
+            )
+            known = known_rows("user", some) | known_rows("item", items)
+            known.update(zip(self._frontier["block"], block, strict=True))
             (logits,) = evaluate([self._logit], known, extent)
             return tf.cast(tf.reshape(logits, tf.stack(extent)), tf.float32)
 
-        # What the sides give has any number of rows: one trace serves all blocks.
-        sides = [
-            self._run_side[side].get_concrete_function().structured_outputs
-            for side in self._inputs
-        ]
-        specs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), sides)
+        def specs_of(function: Any) -> Any:
+            # Any number of rows: one trace serves all blocks.
+            outputs = function.get_concrete_function().structured_outputs
+            return tf.nest.map_structure(
+                lambda x: tf.TensorSpec(x.shape, x.dtype), outputs
+            )
+
+        users, chunk = specs_of(self._run_side["user"])
+        items, _ = specs_of(self._run_side["item"])
         scalar = tf.TensorSpec([], tf.int32)
-        return tf.function(run, input_signature=[*specs, Extent(scalar, scalar)])
+        block_function = tf.function(run_block, input_signature=[chunk, items])
+        return block_function, tf.function(
+            run_pairs,
+            input_signature=[
+                users,
+                items,
+                specs_of(block_function),
+                scalar,
+                Extent(scalar, scalar),
+            ],
+        )
 
     def _arrays(self, side: Side, features: Mapping[str, Any]) -> dict[str, np.ndarray]:
         arrays = {}

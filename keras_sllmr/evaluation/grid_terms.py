@@ -2,7 +2,9 @@
 
 A *term* is one tensor to be computed: on the user side with one row a user, on the
 item side with one row an item, or on the pair side with one row a (user, item)
-pair, all items of the first user first. A *value* is a term, or a concatenation or
+pair, all items of the first user first. What users of a chunk have in common, such as
+the distinct items of their histories, is a term of the chunk, and what it gives with
+the items of a block is one of the block. A *value* is a term, or a concatenation or
 a sum of terms of different sides that is kept apart for as long as possible,
 because putting it together costs memory and time for every pair.
 """
@@ -16,8 +18,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from keras_sllmr.compat import tf
 
-Side: TypeAlias = Literal["user", "item", "pair"]
+Side: TypeAlias = Literal["user", "item", "chunk", "block", "pair"]
 Shape: TypeAlias = "tuple[int | None, ...]"
+# Gives (kernel, bias or None), so that they are read when terms are computed.
+Weights: TypeAlias = "Callable[[], tuple[Any, Any]]"
 SIDES: tuple[Side, ...] = ("user", "item", "pair")
 
 
@@ -33,17 +37,22 @@ class Term:
     """One tensor, and how to compute it.
 
     Args:
-        side: What a row stands for: "user", "item" or "pair".
+        side: What a row stands for: "user", "item" or "pair". Terms of a "chunk" of
+            users, and of a chunk and a "block" of items, have no such rows.
         shape: Static shape of one row; None where a dimension is unknown.
         inputs: The terms that `compute` takes.
-        compute: Called as `compute(extent, *tensors)`, for the user and the item
-            side with no extent. None for a tensor that is fed.
+        compute: Called as `compute(extent, *tensors)`, with an extent on the pair
+            side only. None for a tensor that is fed.
+        project: Gives the terms whose sum is the flattened tensor's product with a
+            kernel, where that costs less than the tensor itself; None for a kernel
+            where it does not.
     """
 
     side: Side
     shape: Shape
     inputs: tuple[Term, ...] = ()
     compute: Callable[..., Any] | None = None
+    project: Callable[[Weights], Sequence[Term] | None] | None = None
 
     @cached_property
     def rows(self) -> Term:
@@ -121,7 +130,7 @@ def summed(terms: Sequence[Term]) -> Summed:
 
 
 def frontier(output: Term, side: Side) -> list[Term]:
-    """The terms of one side that pair terms take as they are."""
+    """The terms of one side that terms of blocks and pairs take as they are."""
     found: dict[Term, None] = {}
     visited = {output}
     pending = [output]
@@ -129,7 +138,7 @@ def frontier(output: Term, side: Side) -> list[Term]:
         term = pending.pop()
         if term.side == side:
             found[term] = None
-        elif term.side == "pair":
+        elif term.side in ("block", "pair"):
             new = [x for x in dict.fromkeys(term.inputs) if x not in visited]
             visited.update(new)
             pending.extend(new)

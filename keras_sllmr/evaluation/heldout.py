@@ -13,6 +13,8 @@ from keras_sllmr.store.draws import negatives
 from keras_sllmr.store.split import LeaveOneOut
 
 _TEST = 501
+#: Settings that do not change a model's values.
+HOW = {"compare", "user_chunk", "item_block", "pairs_at_once"}
 
 
 class EvaluationSettings(Settings):
@@ -25,6 +27,11 @@ class EvaluationSettings(Settings):
         empty: `error`, or `none` to keep a slice without rows, its figures being none.
         k: int. Cut-off of NDCG and Recall.
         full: bool. Rank against the whole catalogue too?
+        user_chunk: int. Users that the full ranking scores at a time, each with all
+            items; see `GridScorer`, as for the next two. They bound the memory and do
+            not change a score.
+        item_block: int.
+        pairs_at_once: int.
         seed: int. Of the sampled negatives.
         compare: see `CompareSettings`.
     """
@@ -35,6 +42,9 @@ class EvaluationSettings(Settings):
     empty: Empty = "error"
     k: int = Field(10, ge=1)
     full: bool = True
+    user_chunk: int | None = Field(None, ge=1)
+    item_block: int = Field(1024, ge=1)
+    pairs_at_once: int = Field(16_384, ge=1)
     seed: int = 0
     compare: CompareSettings = CompareSettings()
 

@@ -16,9 +16,6 @@ from keras_sllmr.evaluation.ranking_metrics import auc_full, ndcg_at, recall_at
 from keras_sllmr.evaluation.result import Result
 from keras_sllmr.training.calibration_table import calibration
 
-#: Metrics of which less is better.
-LOWER_IS_BETTER = frozenset({"log_loss", "brier"})
-
 #: Metric to slice to values, see `metric_values`.
 Values: TypeAlias = dict[str, dict[str, np.ndarray]]
 

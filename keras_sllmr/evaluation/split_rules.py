@@ -29,6 +29,7 @@ from keras_sllmr.evaluation.grid_terms import (
     Summed,
     Term,
     Value,
+    Weights,
     summed,
 )
 from keras_sllmr.layers.one_precision import DNN
@@ -103,6 +104,8 @@ def _flatten(call: SplitCall) -> Value | None:
         return None
     if getattr(call.layer, "data_format", None) == "channels_first":
         return None
+    if isinstance(value, Term):
+        return _flat(value)
     if isinstance(value, Summed):
         return summed(list(map(_flat, terms)))
     # With an outer axis in front, flattening would interleave the parts.
@@ -114,7 +117,7 @@ def _flatten(call: SplitCall) -> Value | None:
 @split_rule(keras.layers.Dense)
 def _dense(call: SplitCall) -> Value | None:
     layer = call.layer
-    total = _affine(call.values[0], lambda: (layer.kernel, layer.bias))
+    total = affine(call.values[0], lambda: (layer.kernel, layer.bias))
     if total is None or layer.activation is keras.activations.linear:
         return total
     return Term("pair", total.shape, (total.rows,), lambda _, x: layer.activation(x))
@@ -125,7 +128,7 @@ def _dnn(call: SplitCall) -> Value | None:
     layer = call.layer
     if not layer.hidden_units:
         return None
-    first = _affine(call.values[0], lambda: (layer.kernels[0], layer.bias[0]))
+    first = affine(call.values[0], lambda: (layer.kernels[0], layer.bias[0]))
     if first is None:
         return None
 
@@ -158,7 +161,7 @@ def _fm(call: SplitCall) -> Value | None:
         fields = by_side[side]
         halves.append(Term(side, (1,), fields, _fm_half))
         sums.append(Term(side, size, fields, _field_sum))
-    cross = Term("pair", (1,), tuple(sums), _product)
+    cross = Term("pair", (1,), tuple(sums), products)
     return summed([*halves, cross])
 
 
@@ -176,44 +179,76 @@ def _add(call: SplitCall) -> Value | None:
     return summed(terms)
 
 
-def _affine(value: Value, weights: Callable[[], tuple[Any, Any]]) -> Summed | None:
-    """Splits `value @ kernel + bias` for a value of shape [rows, size].
-
-    `weights` gives (kernel, bias), so that they are read when terms are computed.
-    """
+def affine(value: Value, weights: Weights) -> Summed | None:
+    """Splits `value @ kernel + bias` for a value of shape [rows, size]."""
     if isinstance(value, Summed):
         shape = value.shape
         pieces = [(term, slice(None)) for term in value.terms]
     elif isinstance(value, Joined):
         shape = value.parts[0].shape
-        ends = list(accumulate(part.shape[-1] or 0 for part in value.parts))
-        spans = map(slice, [0, *ends], ends)
-        pieces = list(zip(value.parts, spans, strict=True))
+        pieces = list(zip(value.parts, spans(value), strict=True))
+    elif value.project is not None:
+        shape, pieces = value.shape, [(value, slice(None))]
     else:
         return None
     if len(shape) != 1:
         return None
-    products: list[Term] = []
+    terms: list[Term] = []
+    whole = []
+    for term, span in pieces:
+        projected = term.project and term.project(_rows_of(weights, span))
+        if projected:
+            terms.extend(projected)
+        else:
+            whole.append((term, span))
+    if not whole:
+        return summed([_with_bias(terms[0], weights), *terms[1:]])
+    # The bias goes with the first side, users if any: the fewest additions.
+    with_bias = True
     for side in SIDES:
-        group = [piece for piece in pieces if piece[0].side == side]
+        group = [piece for piece in whole if piece[0].side == side]
         if group:
-            # The bias goes with the first side, users if any: the fewest additions.
-            products.append(_product_with(weights, group, with_bias=not products))
-    return Summed(tuple(products))
+            terms.append(_product_with(weights, group, with_bias))
+            with_bias = False
+    return summed(terms)
+
+
+def spans(value: Joined) -> list[slice]:
+    """Where each part lies on the last axis."""
+    ends = list(accumulate(part.shape[-1] or 0 for part in value.parts))
+    return list(map(slice, [0, *ends], ends))
+
+
+def products(_: Extent, users: Any, items: Any) -> Any:
+    """The inner product of each user's vector with each item's, [pairs, 1]."""
+    # Items first: with few rows in front, a product takes a kernel that rounds
+    # differently, and there are always more items than users in a block.
+    product = tf.matmul(items, users, transpose_b=True)
+    return tf.reshape(tf.transpose(product), [-1, 1])
+
+
+def _rows_of(weights: Weights, span: slice) -> Weights:
+    return lambda: (weights()[0][span], None)
+
+
+def _with_bias(term: Term, weights: Weights) -> Term:
+    def add(_: Extent | None, x: Any) -> Any:
+        bias = weights()[1]
+        return x if bias is None else tf.nn.bias_add(x, bias)
+
+    return Term(term.side, term.shape, (term,), add)
 
 
 def _product_with(
-    weights: Callable[[], tuple[Any, Any]],
-    pieces: Sequence[tuple[Term, slice]],
-    with_bias: bool,
+    weights: Weights, pieces: Sequence[tuple[Term, slice]], with_bias: bool
 ) -> Term:
     """The product of terms of one side with their rows of the kernel."""
-    terms, spans = zip(*pieces, strict=True)
+    terms, places = zip(*pieces, strict=True)
 
     def compute(_: Extent | None, *tensors: Any) -> Any:
         kernel, bias = weights()
         x = tf.concat([tf.cast(tensor, kernel.dtype) for tensor in tensors], axis=1)
-        y = tf.matmul(x, tf.concat([kernel[span] for span in spans], axis=0))
+        y = tf.matmul(x, tf.concat([kernel[span] for span in places], axis=0))
         return tf.nn.bias_add(y, bias) if with_bias and bias is not None else y
 
     units = int(weights()[0].shape[-1])
@@ -222,7 +257,11 @@ def _product_with(
 
 def _flat(part: Term) -> Term:
     size = prod(size for size in part.shape if size is not None)
-    return Term(part.side, (size,), (part,), lambda _, x: tf.reshape(x, [-1, size]))
+
+    def compute(_: Extent | None, x: Any) -> Any:
+        return tf.reshape(x, [-1, size])
+
+    return Term(part.side, (size,), (part,), compute, part.project)
 
 
 def _field_sum(_: Extent | None, *fields: Any) -> Any:
@@ -233,10 +272,3 @@ def _fm_half(_: Extent | None, *fields: Any) -> Any:
     x = tf.concat(fields, axis=1)
     pairs = tf.square(tf.reduce_sum(x, axis=1)) - tf.reduce_sum(tf.square(x), axis=1)
     return 0.5 * tf.reduce_sum(pairs, axis=1, keepdims=True)
-
-
-def _product(_: Extent | None, users: Any, items: Any) -> Any:
-    # Items first: with few rows in front, a product takes a kernel that rounds
-    # differently, and there are always more items than users in a block.
-    product = tf.matmul(items, users, transpose_b=True)
-    return tf.reshape(tf.transpose(product), [-1, 1])

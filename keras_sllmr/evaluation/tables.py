@@ -34,28 +34,29 @@ def comparison_frame(comparison: Mapping[str, Any]) -> pd.DataFrame:
             (one["method"], one["metric"], one["slice"]): one
             for one in group["differences"]
         }
-        for method, figures in group["methods"].items():
-            for metric, by_slice in figures.items():
-                if metric in _NO_METRICS:
-                    continue
-                for name, value in by_slice.items():
+        methods = group["methods"]
+        metrics = dict.fromkeys(m for figures in methods.values() for m in figures)
+        for metric in (m for m in metrics if m not in _NO_METRICS):
+            for name, counts in group["slices"].items():
+                for method, figures in methods.items():
+                    if name not in figures.get(metric, {}):
+                        continue
                     difference = compared.get((method, metric, name), {})
+                    by_seed = difference.get("by_seed", ())
                     lines.append(
                         {
                             "domain": group["domain"],
                             "backbone": group["backbone"],
                             "metric": metric,
                             "slice": name,
-                            **group["slices"][name],
+                            **counts,
                             "method": method,
                             "label": figures["label"],
                             "seeds": len(figures["seeds"]),
-                            "value": value,
+                            "value": figures[metric][name],
                             "spread": figures["spread"].get(metric, {}).get(name),
                             **{key: difference.get(key) for key in _OF_DIFFERENCES},
-                            "by_seed": " ".join(
-                                map(str, difference.get("by_seed", ()))
-                            ),
+                            "by_seed": " ".join(map(str, by_seed)),
                         }
                     )
     return pd.DataFrame(lines)
@@ -110,11 +111,9 @@ def caption(comparison: Mapping[str, Any]) -> str:
 
 
 def _markdown(comparison: Mapping[str, Any], frame: pd.DataFrame) -> str:
-    parts = [
-        f"{caption(comparison)} p: DeLong's test, rows and seeds as they are, adjusted "
-        "by Holm.",
-        "▲ better, ▼ worse than the baseline.",
-    ]
+    tests = "p: DeLong's test, rows and seeds as they are, adjusted by Holm."
+    marks = "▲ better, ▼ worse than the baseline."
+    parts = [f"{caption(comparison)} {tests}", marks]
     for (metric, name), part in _parts(frame):
         parts.append(f"## {metric}, {slice_title(name)}")
         table = _pivot(part).reset_index()

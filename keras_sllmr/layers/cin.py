@@ -41,13 +41,33 @@ class CIN(NoZeroPenalty, OnePrecision, deepctr_layers.CIN):
 
     def call(self, inputs: Any, **kwargs: Any) -> Any:
         """See the class."""
-        products = self.field_nums[0] ** (len(self.layer_size) + 1)
-        if self.activation != "linear" or products > _MOST_PRODUCTS:
+        if not self.is_polynomial:
             return super().call(inputs, **kwargs)
         sums = _sums_of_products(inputs, len(self.layer_size) + 1)
+        return tf.concat(
+            [
+                tf.matmul(tf.concat([sums[n] for n in degrees], axis=1), coefficients)
+                for degrees, coefficients in self.polynomials()
+            ],
+            axis=1,
+        )
+
+    @property
+    def is_polynomial(self) -> bool:
+        """Whether the maps are computed as polynomials of the fields."""
+        products = self.field_nums[0] ** (len(self.layer_size) + 1)
+        return self.activation == "linear" and products <= _MOST_PRODUCTS
+
+    def polynomials(self) -> list[tuple[list[int], Any]]:
+        r"""For each layer the coefficients A of the maps that leave it.
+
+        Returns:
+            Pairs of degrees and coefficients `[products, maps]`, whose rows are the
+            \(F^n\) products of n fields for each degree n in turn.
+        """
         fields, last = self.field_nums[0], len(self.layer_size) - 1
-        # Rows: the products of each degree in turn. Layer 0 is the fields themselves.
-        coefficients, degrees = tf.eye(fields, dtype=inputs.dtype), [1]
+        # Layer 0 is the fields themselves.
+        coefficients, degrees = tf.eye(fields, dtype=self.compute_dtype), [1]
         results = []
         for k, (kernel, bias) in enumerate(zip(self.filters, self.bias, strict=True)):
             maps, size = self.field_nums[k], self.layer_size[k]
@@ -60,9 +80,8 @@ class CIN(NoZeroPenalty, OnePrecision, deepctr_layers.CIN):
             direct = coefficients
             if self.split_half and k < last:
                 coefficients, direct = tf.split(coefficients, 2, axis=1)
-            terms = tf.concat([sums[degree] for degree in degrees], axis=1)
-            results.append(tf.matmul(terms, direct))
-        return tf.concat(results, axis=1)
+            results.append((degrees, direct))
+        return results
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from keras_sllmr.cli.config import ImportConfig, RunConfig, load_config
-from keras_sllmr.cli.stages import source_hashes
 from keras_sllmr.cli.grid_config import load_grid
+from keras_sllmr.cli.stages import source_hashes
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.settings import settings_of
 from keras_sllmr.training.settings import TrainSettings

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from keras_sllmr.backbones.features import FeatureSpec
+from keras_sllmr.backbones.registry import BACKBONES, build_backbone
 from keras_sllmr.compat import deepctr_layers, keras, tf
 from keras_sllmr.errors import ConfigError, DataError
 from keras_sllmr.evaluation import grid_graph
@@ -173,11 +175,12 @@ def test_equals_predict_on_rows(model):
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("sizes", [(1, 1), (4, 17), (64, 1000)])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (4, 17, 40), (64, 1000, 200)])
 def test_chunks_do_not_matter(model, sizes):
     users, _ = make_features()
     whole = make_scorer(model)
-    parts = make_scorer(model, user_chunk=sizes[0], item_block=sizes[1])
+    names = ("user_chunk", "item_block", "pairs_at_once")
+    parts = make_scorer(model, **dict(zip(names, sizes, strict=True)))
     np.testing.assert_allclose(parts.score(users), whole.score(users), atol=1e-6)
     one_by_one = [
         parts.score({name: x[row : row + 1] for name, x in users.items()})
@@ -209,6 +212,86 @@ def test_ranks_do_not_depend_on_chunks(deepfm):
     for other in found[1:]:
         assert other.above.tolist() == found[0].above.tolist()
         assert other.ties.tolist() == found[0].ties.tolist()
+
+
+SPEC = FeatureSpec(n_users=N_USERS, n_items=70, n_attributes=N_ATTRIBUTES)
+
+
+def random_backbone(name):
+    small = {"dnn_hidden_units": (40, 24)}
+    model = build_backbone(name, SPEC, embedding_dim=16, embedding_stddev=0.5, **small)
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.shape.rank < 2 and "variance" not in weight.name:
+            weight.assign(rng.normal(0, 0.1, weight.shape))
+    return model
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_backbones_rank_alike_in_any_chunks(name):
+    model = random_backbone(name)
+    rng = np.random.default_rng(1)
+    users = {
+        "history": rng.integers(0, SPEC.n_items + 1, (N_USERS, 20)),
+        "history_attributes": rng.integers(0, N_ATTRIBUTES + 1, (N_USERS, 160)),
+    }
+    users["history"][:, ::3] = 0
+    users["history"][0] = 0
+    items = {
+        # Twin items tie exactly, wherever the blocks cut.
+        "item": np.arange(SPEC.n_items) % 35 + 1,
+        "item_attributes": np.tile(rng.integers(0, N_ATTRIBUTES, (35, 8)), (2, 1)),
+    }
+    positives = np.arange(N_USERS) * 7 + 1
+    seen = np.arange(N_USERS) + 1, np.arange(N_USERS + 1)
+    scorer = GridScorer(model, item_inputs=ITEM_INPUTS)
+    found = []
+    for sizes in [
+        (4096, 1024, 16384),
+        (1, 3, 1),
+        (4, 17, 40),
+        *rng.integers([1, 1, 1], [10, 71, 300], (4, 3)).tolist(),
+    ]:
+        scorer.user_chunk, scorer.item_block, scorer.pairs_at_once = sizes
+        scorer.set_items(items)
+        ranked = full_ranking(scorer, users, positives, seen, rows_at_once=sizes[0])
+        found.append((ranked.above.tolist(), ranked.ties.tolist()))
+    assert sum(found[0][1]) >= N_USERS - 2
+    assert all(other == found[0] for other in found[1:])
+
+
+def test_memory_is_bounded():
+    """The largest tensors are one slice's, whatever the number of users and items."""
+    model = random_backbone("din")
+    scorer = GridScorer(
+        model, item_inputs=ITEM_INPUTS, user_chunk=6, item_block=32, pairs_at_once=64
+    )
+    scorer.set_items(
+        {
+            "item": np.arange(70) + 1,
+            "item_attributes": np.zeros((70, 8)),
+        }
+    )
+    sizes = {"rows": [], "table": []}
+    run_pairs, run_block = scorer._run_pairs, scorer._run_block
+
+    def pairs(*inputs):
+        logits = run_pairs(*inputs)
+        sizes["rows"].append(tuple(logits.shape))
+        return logits
+
+    def block(*inputs):
+        tables = run_block(*inputs)
+        sizes["table"] += [tuple(table.shape) for table in tables]
+        return tables
+
+    scorer._run_pairs, scorer._run_block = pairs, block
+    history = np.random.default_rng(0).integers(1, 71, (N_USERS, 20))
+    history[:, 2:] = 0
+    scorer.score({"history": history, "history_attributes": np.zeros((N_USERS, 160))})
+    assert max(rows * columns for rows, columns in sizes["rows"]) <= 64
+    # Two items a user and the padding.
+    assert all(rows <= 13 and columns <= 32 for rows, columns in sizes["table"])
 
 
 def test_fields_meet_only_as_halves(deepfm):
@@ -247,7 +330,10 @@ def test_variants_of_the_perceptron(dnn):
             rng = np.random.default_rng(0)
             layer.set_weights([w + rng.random(w.shape) for w in layer.get_weights()])
     np.testing.assert_allclose(
-        make_scorer(model).score(users), predict(model, users, items), atol=1e-5
+        make_scorer(model).score(users),
+        predict(model, users, items),  # up to 40
+        rtol=1e-6,
+        atol=1e-5,
     )
 
 
@@ -414,7 +500,7 @@ def test_bad_item_inputs(deepfm, item_inputs):
 
 
 def test_bad_sizes(deepfm):
-    for name in ("user_chunk", "item_block"):
+    for name in ("user_chunk", "item_block", "pairs_at_once"):
         with pytest.raises(ConfigError, match=f"`{name}`.*Received: 0"):
             GridScorer(deepfm, item_inputs=ITEM_INPUTS, **{name: 0})
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from keras_sllmr.evaluation.verdict import LOWER_IS_BETTER, verdict
+
 BASELINE = "none"
 AUC_METRICS = ("auc_sampled", "auc_full")
-LOWER_IS_BETTER = frozenset({"log_loss"})
 # What a method has by name that is no metric by slice.
 _NOT_METRICS = frozenset({"calibration", "spread"})
 
@@ -45,11 +46,7 @@ class Difference:
     @property
     def verdict(self) -> str:
         """`better` or `worse` when the interval excludes zero, else `level`."""
-        # Written so that an interval without bounds (NaN) is level, too.
-        if not (self.low > 0 or self.high < 0):
-            return "level"
-        improved = (self.high < 0) == (self.metric in LOWER_IS_BETTER)
-        return "better" if improved else "worse"
+        return verdict(self.metric, self.low, self.high)
 
     @property
     def interval(self) -> str:
@@ -212,7 +209,7 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
     method, names, to = lead_method(metrics), labels(metrics), baseline(metrics)
     sentences = []
     for metric in AUC_METRICS:
-        groups: dict[str, list[str]] = {verdict: [] for verdict in _VERDICTS}
+        groups: dict[str, list[str]] = {said: [] for said in _VERDICTS}
         for one in differences(metrics):
             if (one.metric, one.method) != (metric, method):
                 continue
@@ -222,10 +219,10 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
                     where += f" ({signed(one.difference)})"
                 groups[one.verdict].append(where)
         parts: list[str] = []
-        for verdict, places in groups.items():
+        for said, places in groups.items():
             if places:
-                against = f"{_VERDICTS[verdict]} {names.get(to, printable(to))}"
-                parts.append(f"{verdict if parts else against} on {listed(places)}")
+                against = f"{_VERDICTS[said]} {names.get(to, printable(to))}"
+                parts.append(f"{said if parts else against} on {listed(places)}")
         if parts:
             name = names.get(str(method), printable(method))
             sentences.append(f"By {metric}, {name} is {'; '.join(parts)}.")
