@@ -42,7 +42,8 @@ class Term:
         shape: Static shape of one row; None where a dimension is unknown.
         inputs: The terms that `compute` takes.
         compute: Called as `compute(extent, *tensors)`, with an extent on the pair
-            side only. None for a tensor that is fed.
+            side, and on all sides of a graph that is evaluated as a whole. None for a
+            tensor that is fed.
         project: Gives the terms whose sum is the flattened tensor's product with a
             kernel, where that costs less than the tensor itself; None for a kernel
             where it does not.

@@ -43,9 +43,12 @@ def _attention_pooling(call: SplitCall) -> Term | None:
         lambda _, unique: tf.reshape(unique.idx, [-1, length]),
     )
     filled = Term("user", (length,), (keys,), lambda _, x: x._keras_mask)
-    table = Term(
-        "block", (), (each, query), lambda _, k, q: layer.table(tf.squeeze(q, 1), k)
-    )
+
+    def tabulate(extent: Extent | None, k: Any, q: Any) -> Any:
+        # With an extent all is one small graph; blocks are of many keys.
+        return layer.table(tf.squeeze(q, 1), k, 32 if extent is None else 4)
+
+    table = Term("block", (), (each, query), tabulate)
 
     def weigh(_: Extent, of_items: Any, places: Any, *mask: Any) -> Any:
         found = tf.gather(of_items, places)  # [users, length, items]

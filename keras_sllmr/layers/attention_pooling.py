@@ -6,9 +6,6 @@ from keras_sllmr.compat import deepctr_layers, in_xla, keras, tf
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.layers.one_precision import OnePrecision
 
-# Enough for large products, few enough that what they give stays in the cache.
-_KEYS_AT_ONCE = 4
-
 
 @keras.utils.register_keras_serializable("keras_sllmr")
 class AttentionPooling(OnePrecision, deepctr_layers.AttentionSequencePoolingLayer):
@@ -81,12 +78,14 @@ class AttentionPooling(OnePrecision, deepctr_layers.AttentionSequencePoolingLaye
         """Whether `table` gives all that the layer knows of a query and a key."""
         return self.supports_masking and not self.return_score and self._is_known
 
-    def table(self, query: Any, keys: Any) -> Any:
+    def table(self, query: Any, keys: Any, keys_at_once: int = 32) -> Any:
         """a(q, h) of every query with every key, for inference.
 
         Args:
             query: `[queries, d]`.
             keys: `[keys, d]`.
+            keys_at_once: int. Many make large products; few stay in the cache, and
+                leave less to pad. Logits may differ by rounding. Defaults to `32`.
 
         Returns:
             `[keys, queries]`.
@@ -101,18 +100,18 @@ class AttentionPooling(OnePrecision, deepctr_layers.AttentionSequencePoolingLaye
             # What a key does to a query is linear: keys as kernels, side by side.
             columns = tf.transpose(tf.gather(keys, chosen))[:, :, tf.newaxis]
             kernels = columns * w_product[:, tf.newaxis] + of_query[:, tf.newaxis]
-            x = tf.matmul(query, tf.reshape(kernels, [dim, _KEYS_AT_ONCE * units]))
+            x = tf.matmul(query, tf.reshape(kernels, [dim, keys_at_once * units]))
             x = tf.nn.bias_add(x, tf.reshape(tf.gather(of_keys, chosen), [-1]))
             scores = self._activated(tf.reshape(x, [-1, units]), None, training=False)
-            return tf.reshape(scores, [-1, _KEYS_AT_ONCE])
+            return tf.reshape(scores, [-1, keys_at_once])
 
         count = tf.shape(keys)[0]
-        groups = -(-count // _KEYS_AT_ONCE)
-        chosen = tf.minimum(tf.range(groups * _KEYS_AT_ONCE), count - 1)
+        groups = -(-count // keys_at_once)
+        chosen = tf.minimum(tf.range(groups * keys_at_once), count - 1)
         found = tf.map_fn(
             some,
-            tf.reshape(chosen, [-1, _KEYS_AT_ONCE]),
-            fn_output_signature=tf.TensorSpec([None, _KEYS_AT_ONCE], query.dtype),
+            tf.reshape(chosen, [-1, keys_at_once]),
+            fn_output_signature=tf.TensorSpec([None, keys_at_once], query.dtype),
             parallel_iterations=1,
         )
         found = tf.transpose(found, [0, 2, 1])
