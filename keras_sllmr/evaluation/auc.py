@@ -1,4 +1,4 @@
-"""Pooled ROC-AUC (`auc_sampled`) and log loss."""
+"""Pooled ROC-AUC (`auc_sampled`)."""
 
 from __future__ import annotations
 
@@ -125,27 +125,6 @@ def auc_sampled(labels: Any, scores: Any, weights: Any = None) -> float:
             f"{list(row_weights.shape)}"
         )
     return float(auc.evaluate(row_weights[np.newaxis])[0])
-
-
-def log_loss(labels: Any, logits: Any) -> float:
-    """Mean binary cross-entropy in nats, from logits.
-
-        mean(log(1 + exp(-z)) if y = 1 else log(1 + exp(z)))
-
-    Args:
-        labels: 0 or 1 a row, shape [rows].
-        logits: Logit z a row, shape [rows].
-
-    Raises:
-        DataError: Shapes differ, there is no row, a label is not 0 or 1, or a logit
-            is NaN.
-
-    Example:
-        >>> round(log_loss([1, 0], [0.0, 0.0]), 4)
-        0.6931
-    """
-    labels, logits = check_rows(labels, logits, "logits")
-    return float(np.mean(np.logaddexp(0.0, np.where(labels == 1, -logits, logits))))
 
 
 def check_rows(labels: Any, scores: Any, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -13,14 +12,6 @@ from keras_sllmr.store.popularity import tail_items
 
 #: What becomes of a slice without rows: an error, or figures that are None.
 Empty: TypeAlias = Literal["error", "none"]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A metric on one slice, beside the number of rows that it rests on."""
-
-    value: float | None
-    rows: int
 
 
 class Slices(Mapping[str, np.ndarray]):
@@ -42,7 +33,7 @@ class Slices(Mapping[str, np.ndarray]):
         cold_max_train: Most training interactions of a cold user. Default 3.
         tail_share: Share of the catalogue that is the long tail. Default 0.2.
         further: More masks by name, bool [rows] each, see `slicing`. Default: none.
-        empty: "error", or "none" to keep a slice without rows: its figures are None.
+        empty: "error", or "none" to keep a slice without rows: its metrics are None.
             Default "error".
 
     Raises:
@@ -57,8 +48,6 @@ class Slices(Mapping[str, np.ndarray]):
         ... )
         >>> {name: mask.tolist() for name, mask in slices.items()}
         {'all': [True, True], 'cold': [True, False], 'tail': [False, True]}
-        >>> slices.means([0.5, 1.0])["all"]
-        Figure(value=0.75, rows=2)
     """
 
     def __init__(
@@ -119,29 +108,6 @@ class Slices(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         """The number of slices."""
         return len(self._masks)
-
-    def means(self, values: Any) -> dict[str, Figure]:
-        """Mean of per-row values on each slice.
-
-        Args:
-            values: One value a test row, shape [rows].
-
-        Raises:
-            DataError: The number of values is not the number of test rows, or one
-                is NaN.
-        """
-        values = np.asarray(values, np.float64)
-        if values.shape != self["all"].shape or np.any(np.isnan(values)):
-            raise DataError(
-                f"`values` must have shape {list(self['all'].shape)} and no NaN. "
-                f"Received: shape {list(values.shape)}, {np.isnan(values).sum()} NaN"
-            )
-        return {
-            name: Figure(
-                float(values[mask].mean()) if mask.any() else None, int(mask.sum())
-            )
-            for name, mask in self.items()
-        }
 
 
 def tail_rows(items: Any, tail: Any, *, empty: Empty = "error") -> np.ndarray:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_sllmr.errors import DataError
-from keras_sllmr.evaluation.auc import PooledAUC, auc_sampled, log_loss
+from keras_sllmr.evaluation.auc import PooledAUC, auc_sampled
 
 
 def brute_force(labels, scores, weights):
@@ -106,21 +106,3 @@ def test_bad_rows(labels, scores, message):
 def test_bad_weights(weights, message):
     with pytest.raises(DataError, match=message):
         auc_sampled([1, 0], [0.0, 1.0], weights)
-
-
-def test_log_loss_by_hand():
-    expected = -(np.log(1 / (1 + np.exp(-2))) + np.log(1 - 1 / (1 + np.exp(-1)))) / 2
-    assert log_loss([1, 0], [2.0, 1.0]) == pytest.approx(expected)
-
-
-def test_log_loss_is_stable():
-    assert log_loss([1, 0], [1000.0, -1000.0]) == 0.0
-    assert log_loss([1, 0], [-1000.0, 1000.0]) == 1000.0
-    assert log_loss([1], [40.0]) == pytest.approx(np.exp(-40.0))
-
-
-def test_log_loss_bad_rows():
-    with pytest.raises(DataError, match="`logits` must not be NaN"):
-        log_loss([1], [np.nan])
-    with pytest.raises(DataError, match="0 or 1"):
-        log_loss([0.5], [0.0])

@@ -65,6 +65,16 @@ def test_without_a_full_ranking(result_of):
     ]
 
 
+def test_log_loss_is_stable(result_of):
+    result = result_of()
+    right = np.where(result.labels == 1, 1000.0, -1000.0)
+    found = [
+        metric_values(replace(result, logits=logits))["log_loss"]["all"][0]
+        for logits in (right, -right)
+    ]
+    assert found == [0, 1000]
+
+
 def test_calibration(result_of):
     result = result_of()
     sure = replace(result, logits=np.where(result.labels == 1, 50.0, -50.0))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_sllmr.errors import ConfigError, DataError
-from keras_sllmr.evaluation.slices import Figure, Slices, tail_rows
+from keras_sllmr.evaluation.slices import Slices, tail_rows
 from keras_sllmr.store.popularity import tail_items
 
 
@@ -33,18 +33,6 @@ def test_thresholds():
     assert make(tail_share=0.1)["tail"].tolist() == [False, True, False, False]
 
 
-def test_means_come_with_their_rows():
-    assert make().means([1.0, 0.0, 0.5, 0.5]) == {
-        "all": Figure(0.5, 4),
-        "cold": Figure(2 / 3, 3),
-        "tail": Figure(0.25, 2),
-    }
-    with pytest.raises(DataError, match="1 NaN"):
-        make().means([1.0, 0.0, 0.5, np.nan])
-    with pytest.raises(DataError, match=r"shape \[3\]"):
-        make().means([1.0, 0.0, 0.5])
-
-
 def test_an_empty_slice_is_named():
     with pytest.raises(DataError, match="'cold'.*none of 4.*at most 1 training"):
         make(cold_max_train=1)
@@ -57,7 +45,6 @@ def test_an_empty_slice_is_named():
 def test_an_empty_slice_can_be_allowed():
     slices = make(cold_max_train=1, empty="none")
     assert not slices["cold"].any()
-    assert slices.means(np.arange(4.0))["cold"] == Figure(None, 0)
     tail = tail_items([0, 5, 0, 5, 5, 5], share=0.2)
     assert not tail_rows([1, 3], tail, empty="none").any()
 
