@@ -1,5 +1,6 @@
 """`sllmr grid`: every cell of a grid trained and evaluated, with bounded parallelism."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -41,6 +42,8 @@ class Grid:
 
     def __init__(self, config: GridConfig, folder: Path) -> None:
         self.config, self.folder = config, folder
+        # Opening a store takes seconds, and a grid may have hundreds of cells.
+        self._data_hashes = functools.cache(self._hash_data)
 
     def prepare(self, announce: Announce = lambda name, skipped: None) -> None:
         """Makes what is missing of the domains' stores, text vectors and scores."""
@@ -120,21 +123,33 @@ class Grid:
         return self.folder / "data" / cell.domain
 
     def _key(self, cell: Cell) -> str:
-        data = self._data(cell)
-        store = FeatureStore(data / "store")
-        scores = ScoreTable(data / "scores", store).manifest["fingerprint"]
+        store, text, scores = self._data_hashes(cell.domain)
         method = self.config.methods[cell.method].method
         return fingerprint(
             [
                 method,
-                store.fingerprint,
-                TextVectors(data / "text", store).manifest["fingerprint"],
+                store,
+                text,
                 None if method == "none" else scores,
                 self.config.train_settings(cell).model_dump(mode="json"),
                 self.config.evaluation_settings(cell).model_dump(
                     mode="json", exclude=HOW
                 ),
             ]
+        )
+
+    def _hash_data(self, domain: str) -> tuple[str, str, str]:
+        """The fingerprints of a domain's store, text vectors and scores."""
+        data = self.folder / "data" / domain
+        store = FeatureStore(data / "store")
+        text, scores = (
+            TextVectors(data / "text", store),
+            ScoreTable(data / "scores", store),
+        )
+        return (
+            store.fingerprint,
+            text.manifest["fingerprint"],
+            scores.manifest["fingerprint"],
         )
 
 
