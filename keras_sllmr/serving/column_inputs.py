@@ -7,6 +7,7 @@ from typing import Any
 from keras_sllmr.backbones.features import ColumnFeature
 from keras_sllmr.compat import tf
 from keras_sllmr.serving.vocabulary import vocabulary_table
+from keras_sllmr.store.columns import OUTERMOST
 from keras_sllmr.store.feature_store import FeatureStore
 
 
@@ -76,7 +77,8 @@ class ColumnInputs(tf.Module):
         if column.kind == "numeric":
             mean, std = self._moments[column.name]
             scaled = (tf.cast(cells, tf.float64) - mean) / std
-            known = tf.math.is_finite(scaled)
+            known = tf.math.is_finite(cells)
+            scaled = tf.clip_by_value(scaled, -OUTERMOST, OUTERMOST)
             return tf.cast(tf.where(known, scaled, tf.zeros_like(scaled)), tf.float32)
         indices = tf.cast(self._vocabularies[column.name].lookup(cells), tf.int32)
         return _first(indices, column.width) if column.kind == "multi" else indices

@@ -18,6 +18,10 @@ Kind: TypeAlias = Literal["categorical", "multi", "numeric"]
 ENTITIES: tuple[Entity, ...] = get_args(Entity)
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+#: A standardised number is at most so far from 0: a column that all but never varies
+#: must not bring infinity into a model.
+OUTERMOST = 1e6
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # The store's own features, and the inputs and outputs of models over it.
 RESERVED = frozenset(
@@ -192,9 +196,10 @@ class Column:
     def standardised(self) -> np.ndarray:
         r"""\((x - \mu) / \sigma\) of a numeric column, float32 `[rows]`.
 
-        A missing value becomes 0, the mean.
+        A missing value becomes 0, the mean; one beyond `OUTERMOST` becomes that.
         """
         scaled = (self.values.astype(np.float64) - self.mean) / self.std
+        scaled = np.clip(scaled, -OUTERMOST, OUTERMOST)
         return np.where(self.unknown, 0.0, scaled).astype(np.float32)
 
 

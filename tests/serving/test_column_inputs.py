@@ -1,4 +1,6 @@
+import dataclasses
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from keras_sllmr.serving.column_inputs import ColumnInputs
 from keras_sllmr.serving.export import export_model, load_export
 from keras_sllmr.serving.recommend import recommend
 from keras_sllmr.serving.signatures import RawIdScorer
+from keras_sllmr.store.columns import OUTERMOST
 
 NAN = float("nan")
 
@@ -101,6 +104,16 @@ def test_numbers_are_standardised_inside(inputs, column_store):
     np.testing.assert_allclose(found["age"], [(24 - age.mean) / age.std, 0], rtol=1e-6)
     assert found["age"].dtype == tf.float32
     assert found["hour"].numpy()[0] == 0 and np.isfinite(found["hour"]).all()
+
+
+def test_numbers_stay_finite_as_in_training(column_store, spec, tmp_path):
+    column = dataclasses.replace(column_store.columns["age"], mean=0.0, std=1e-40)
+    store = SimpleNamespace(columns={"age": column})
+    age = [column for column in spec.columns if column.name == "age"]
+    found = ColumnInputs(age, store, tmp_path).of_request(
+        {"age": tf.constant([1.0, -1.0, 0.0, NAN])}
+    )
+    assert found["age"].numpy().tolist() == [OUTERMOST, -OUTERMOST, 0, 0]
 
 
 def test_items_have_their_columns_inside(inputs, column_store):

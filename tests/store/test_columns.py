@@ -4,6 +4,7 @@ import pytest
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.store.columns import (
     KINDS,
+    OUTERMOST,
     RESERVED,
     Column,
     ColumnSpec,
@@ -129,3 +130,10 @@ def test_cells_as_the_source_had_them():
     number = Column("z", "user", "numeric", np.array([np.nan, 1.5], np.float32))
     assert [one.cell(0), many.cell(0)] == ["", []] and np.isnan(number.cell(0))
     assert [one.cell(1), many.cell(1), number.cell(1)] == ["b", ["b", "a"], 1.5]
+
+
+def test_standardised_stays_finite_where_the_training_values_all_but_agree():
+    values = np.array([0, 1e-40, 1, -1, np.nan], np.float32)
+    mean, std = moments(values[:2])
+    column = Column("hour", "context", "numeric", values, mean=mean, std=std)
+    assert column.standardised().tolist() == [-1, 1, OUTERMOST, -OUTERMOST, 0]
