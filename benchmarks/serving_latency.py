@@ -9,7 +9,8 @@ random order, so that a busy machine slows all of it alike; several such process
 pooled. Prints milliseconds of a call of the session, p50 and p99:
 
 - `overhead`: `serving_default` on 100 rows, of an untrained backbone and of the same
-  one trained without guidance and with each form of it; `ratio` is theirs to its.
+  one trained by each of `--methods`; `ratio` is theirs to its. `kar` and `llm_cf` read
+  knowledge and examples, here random ones of a usual size, and so cost more.
 - `rank`: one user with 100 and 1,000 candidates by `rank`, by `rank_dense`, and by
   `serving_default` on the same pairs (`rows`); `speedup` is that of `rows` to theirs.
 
@@ -20,7 +21,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,21 @@ from keras_sllmr.io.atomic import write_json
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "serving" / "cpp"))
 
-#: trained sides: the method, and what its guidance has other than by default.
+#: trained sides: the method, and what its guidance has other than by default; those
+#: from `kar` on add to the backbone.
 RUNS: dict[str, tuple[Any, dict[str, Any]]] = {
     "none": ("none", {}),
     "sllmr": ("sllmr", {}),
     "pairwise": ("sllmr", {"regularizer": "pairwise"}),
-    "global": ("sllmr", {"regularizer": "pairwise", "gate_objective": "fixed"}),
-    "pointwise": ("sllmr", {"regularizer": "pointwise"}),
+    "global": ("global", {}),
+    "pointwise": ("pointwise", {}),
+    "kd": ("kd", {}),
+    "kar": ("kar", {}),
+    "llm_cf": ("llm_cf", {}),
 }
+ADDING = ("kar", "llm_cf")
+#: length of random text vectors, as of MiniLM.
+DIMENSION = 384
 BACKBONES = ("deepfm", "xdeepfm", "autoint", "dcn", "dcnv2", "din")
 Times = dict[str, list[np.ndarray]]
 
@@ -112,21 +120,37 @@ class Exports:
         lists = (store.events.row(user) for user in range(1, store.n_users + 1))
         self.history = max(lists, key=len)[-history:]
 
-    def write(self, name: str, backbone: Any) -> Path:
-        """Exports a backbone."""
+    def write(
+        self, name: str, backbone: Any, spec: Any = None, retrieval: Any = None
+    ) -> Path:
+        """Exports a backbone, by default of the store's plain features."""
         from keras_sllmr.serving.export import export_model
 
         return export_model(
-            backbone, self.spec, self.store, self.folder, name=name, dense_ids=True
+            backbone,
+            spec or self.spec,
+            self.store,
+            self.folder,
+            name=name,
+            dense_ids=True,
+            retrieval=retrieval,
         )
 
     def rows(self, path: Path, candidates: int) -> Any:
         """The call of `serving_default`."""
         from cpp_loader import Call
 
+        from keras_sllmr.serving.export import export_manifest
+
         ids = self.store.item_ids.astype(object)
         history = np.tile(ids[self.history], [candidates, 1])
         inputs = {"item_id": ids[self._candidates(candidates)], "history": history}
+        if (
+            "user_id"
+            in export_manifest(path)["signatures"]["serving_default"]["inputs"]
+        ):
+            inputs["user_id"] = np.repeat(self.store.user_ids[[1]], candidates)
+            inputs["user_id"] = inputs["user_id"].astype(object)
         return Call(path, "serving_default", inputs)
 
     def ranks(self, path: Path, candidates: int) -> dict[str, Any]:
@@ -149,14 +173,18 @@ class Exports:
         return np.random.default_rng(0).integers(1, self.store.n_items + 1, number)
 
 
-def overhead(exports: Exports, latency: Latency, backbone: str) -> dict[str, Any]:
+def overhead(
+    exports: Exports, latency: Latency, backbone: str, methods: Sequence[str]
+) -> dict[str, Any]:
     """Each trained side's export against that of the backbone alone."""
     from keras_sllmr.backbones.registry import build_backbone
 
     plain = build_backbone(backbone, exports.spec)
     paths = {"backbone": exports.write("backbone", plain)}
-    for name, trained in trained_sides(exports, backbone):
-        paths[name] = exports.write(name, trained)
+    for name, trained in trained_sides(exports, backbone, methods):
+        paths[name] = exports.write(
+            name, trained.backbone, trained.spec, trained.retrieval
+        )
     times, _ = latency.of({name: exports.rows(p, 100) for name, p in paths.items()})
     return {
         name: {**quantiles(found), "ratio": ratio(found, times["backbone"])}
@@ -164,8 +192,8 @@ def overhead(exports: Exports, latency: Latency, backbone: str) -> dict[str, Any
     }
 
 
-def trained_sides(exports: Exports, backbone: str) -> Any:
-    """Yields a name and the backbone of each of `RUNS`, after one epoch."""
+def trained_sides(exports: Exports, backbone: str, methods: Sequence[str]) -> Any:
+    """Yields a name and the model of some of `RUNS`, after one epoch."""
     from keras_sllmr.store.split import LeaveOneOut
     from keras_sllmr.training.settings import (
         BackboneSettings,
@@ -174,18 +202,53 @@ def trained_sides(exports: Exports, backbone: str) -> Any:
     )
     from keras_sllmr.training.train import train
 
-    split, scores = LeaveOneOut(exports.store), random_scores(exports)
-    for name, (method, guidance) in RUNS.items():
+    split, tables = LeaveOneOut(exports.store), random_tables(exports)
+    for name in methods:
+        method, guidance = RUNS[name]
         settings = TrainSettings(
             backbone=BackboneSettings(name=backbone, text=False),
             selective=SelectiveSettings(**guidance),
             epochs=1,
         )
         path = exports.folder / f"{name}-trained"
-        yield (
-            name,
-            train(method, split, path, settings=settings, scores=scores).backbone,
-        )
+        yield name, train(method, split, path, settings=settings, **tables)
+
+
+class RandomEncoder:
+    """Text vectors that have nothing to do with the texts."""
+
+    name = "random"
+
+    def encode(self, texts: Sequence[str], progress: Any = None) -> np.ndarray:
+        drawn = np.random.default_rng(0).normal(size=(len(texts), DIMENSION))
+        return (drawn / np.sqrt(DIMENSION)).astype(np.float32)
+
+
+def random_tables(exports: Exports) -> dict[str, Any]:
+    """What any method trains with, its contents random."""
+    from keras_sllmr.scoring.examples import make_examples
+    from keras_sllmr.scoring.knowledge import make_knowledge
+    from keras_sllmr.store.row_scores import RowScores
+    from keras_sllmr.store.split import LeaveOneOut
+    from keras_sllmr.store.text_vectors import TextVectors
+    from keras_sllmr.store.training_rows import TrainingRows
+
+    store, encoder = exports.store, RandomEncoder()
+    split, at = LeaveOneOut(store), exports.folder / "tables"
+    rows = TrainingRows(split)
+    taught = np.random.default_rng(0).random(rows.items.shape)
+    vectors = encoder.encode(list(store.item_texts))
+    vectors[0] = 0
+    text = TextVectors.create(at / "text", store, vectors, encoder=encoder.name)
+    return {
+        "scores": random_scores(exports),
+        "text": text,
+        "row_scores": RowScores.create(
+            at / "row_scores", rows, taught, teacher={}, settings={}, cost={}
+        ),
+        "knowledge": make_knowledge(split, encoder, at / "knowledge"),
+        "examples": make_examples(split, encoder, text, at / "examples"),
+    }
 
 
 def random_scores(exports: Exports) -> Any:
@@ -264,6 +327,8 @@ def main() -> None:
     add("--data", type=Path, help="defaults to the embedded MovieLens-100K")
     add("--backbones", nargs="*", choices=BACKBONES, default=list(BACKBONES))
     add("--overhead-of", choices=(*BACKBONES, "none"), default="deepfm")
+    usual = [name for name in RUNS if name not in ADDING]
+    add("--methods", nargs="*", choices=RUNS, default=usual, help="to train")
     add("--candidates", nargs="+", type=int, default=[100, 1000])
     # More than the model reads would burden the rows most.
     add("--history", type=int, default=20, help="items of a request's history")
@@ -290,14 +355,24 @@ def main() -> None:
         store = stored(options.data, options.users, folder)
         exports = Exports(store, folder, options.history)
         if options.overhead_of != "none":
-            report["overhead"] = overhead(exports, latency, options.overhead_of)
+            report["overhead"] = overhead(
+                exports, latency, options.overhead_of, options.methods
+            )
             err.print(f"overhead: {report['overhead']}", markup=False)
         report["rank"] = {name: {} for name in options.backbones}
         for name, sizes in report["rank"].items():
             for size in options.candidates:
                 sizes[str(size)] = ranking(exports, latency, name, size)
             err.print(f"{name}: {sizes}", markup=False)
-    names = ("overhead_of", "users", "processes", "repeat", "warmup", "threads")
+    names = (
+        "overhead_of",
+        "methods",
+        "users",
+        "processes",
+        "repeat",
+        "warmup",
+        "threads",
+    )
     report["settings"] = {name: getattr(options, name) for name in names}
     report["settings"] |= {
         "cores": os.cpu_count(),

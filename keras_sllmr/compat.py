@@ -5,6 +5,7 @@ package runs on Keras 2 (`tf_keras`), which TensorFlow picks when
 `TF_USE_LEGACY_KERAS=1` is set before it is first used.
 """
 
+import importlib
 import os
 import sys
 import types
@@ -30,6 +31,11 @@ def _require_keras_2() -> Any:
 
 
 keras = _require_keras_2()
+# Where TensorFlow was imported before TF_USE_LEGACY_KERAS was set, `tf.keras` is Keras 2
+# and `import tensorflow.keras`, as DeepCTR has it, would be Keras 3.
+sys.modules.setdefault(
+    "tensorflow.keras", importlib.import_module("tf_keras.api._v2.keras")
+)
 
 
 def _import_deepctr() -> Any:

@@ -198,3 +198,55 @@ def _other_writer(path):
 def other_writer():
     """Another process half-way in writing a path; killed when the block ends."""
     return _other_writer
+
+
+@pytest.fixture(scope="session")
+def knowing():
+    """Makes a small backbone that reads knowledge or examples, and what finds those."""
+    from dataclasses import replace
+
+    from keras_sllmr.backbones.in_context import in_context
+    from keras_sllmr.backbones.knowledge import knowledge
+    from keras_sllmr.backbones.registry import build_backbone
+    from keras_sllmr.scoring.encoders.base import unit_rows
+    from keras_sllmr.scoring.retrieval import ExampleRetrieval
+    from keras_sllmr.store.examples import ExamplePool
+    from keras_sllmr.store.split import LeaveOneOut
+    from keras_sllmr.training.feature_tables import FeatureTables
+
+    def make(method, name, store, spec, *, k=4, size=24):
+        rng, retrieval = np.random.default_rng(3), None
+        users, items = (
+            rng.normal(size=(n + 1, 6)).astype(np.float32)
+            for n in (spec.n_users, spec.n_items)
+        )
+        users[0], items[0] = 0, 0
+        if method == "kar":
+            spec = replace(spec, user_index=True)
+            inject = knowledge(users, items, shared=1, specific=2, units=(5, 3))
+        else:
+            tables = FeatureTables(LeaveOneOut(store), spec)
+            who = np.append(0, rng.integers(1, spec.n_users + 1, size))
+            where = np.minimum(np.arange(size + 1), 1)
+            what = np.append(0, rng.integers(1, spec.n_items + 1, size))
+            labels = np.append(0, np.arange(size) % 2)
+            features = tables.features(who, where, what)
+            features = {name: value.numpy() for name, value in features.items()}
+            retrieval = ExampleRetrieval(
+                ExamplePool(who, where, what, labels),
+                features["history"],
+                unit_rows(items),
+                k=k,
+            )
+            spec = replace(spec, examples=k)
+            chains = rng.normal(size=(size + 1, 7))
+            inject = in_context(
+                features, labels, chains, width=4, blocks=1, hidden=6, row_units=5
+            )
+        small = {"embedding_dim": 4, "dnn_hidden_units": [5]}
+        model = build_backbone(name, spec, inject=inject, **small)
+        for weight in model.trainable_weights:  # so that all of it takes part
+            weight.assign(0.5 * rng.normal(size=weight.shape))
+        return model, spec, retrieval
+
+    return make

@@ -91,3 +91,18 @@ def test_keras_3_before_it_is_an_error_that_says_what_to_do() -> None:
     assert found["code"] == 5
     for part in ("needs Keras 2 (tf_keras)", "Keras 3", "Set TF_USE_LEGACY_KERAS=1"):
         assert part in found["error"]
+
+
+def test_tensorflow_may_be_imported_first() -> None:
+    found = _run(
+        """
+        import json
+        import tensorflow as tf
+        from keras_sllmr.backbones.deepfm import deepfm
+        from keras_sllmr.backbones.features import FeatureSpec
+        from tensorflow.keras.layers import Dense
+        model = deepfm(FeatureSpec(5, 7, 3), embedding_dim=4)
+        print(json.dumps([model.output_shape[1], Dense is tf.keras.layers.Dense]))
+        """
+    )
+    assert found == [1, True]

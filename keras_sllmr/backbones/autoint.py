@@ -67,4 +67,4 @@ def autoint(
             )(fields)
         return head("attention_logit")(keras.layers.Flatten(name="attended")(fields))
 
-    return ranker("autoint", spec, interaction, seed=seed, **options)
+    return ranker("autoint", spec, interaction, seed=seed, place="field", **options)

@@ -9,7 +9,7 @@ from keras_sllmr.errors import ConfigError
 
 
 def crossed(cross_num: int, layer: Callable[..., Any], **arguments: Any) -> Any:
-    """Makes a function from fields `[batch, F, d]` to the cross network's logit.
+    """Makes a function from fields `[batch, F, d]` and more to a cross network's logit.
 
     Args:
         cross_num: int. Cross layers.
@@ -22,8 +22,12 @@ def crossed(cross_num: int, layer: Callable[..., Any], **arguments: Any) -> Any:
     if cross_num < 1:
         raise ConfigError(f"`cross_num` must be at least 1. Received: {cross_num}")
 
-    def interaction(fields: Any) -> Any:
+    def interaction(fields: Any, *beside: Any) -> Any:
         flat = keras.layers.Flatten(name="flat_cross")(fields)
+        if beside:
+            flat = keras.layers.Concatenate(name="flat_cross_and_knowledge")(
+                [flat, *beside]
+            )
         # With a number for a seed, DeepCTR starts all its cross layers off alike;
         # with none, they follow Keras's seed.
         cross = layer(layer_num=cross_num, seed=None, name="cross", **arguments)

@@ -32,4 +32,4 @@ def deepfm(spec: FeatureSpec, **options: Any) -> Any:
     def interaction(fields: Any) -> Any:
         return deepctr_layers.FM(name="fm")(fields)
 
-    return ranker("deepfm", spec, interaction, **options)
+    return ranker("deepfm", spec, interaction, place="deep", **options)

@@ -106,6 +106,10 @@ class FeatureSpec:
             leave-one-out data an id field overfits within two epochs.
         columns: further columns, as `ColumnFeature` or its arguments by name. Defaults
             to none.
+        user_index: bool. Is the user's index an input without being a field, to look
+            up knowledge of the user? Defaults to `False`.
+        examples: int. Retrieved examples of a row, an input without being a field.
+            Defaults to `0`.
 
     Raises:
         ConfigError: when two columns have one name.
@@ -118,6 +122,8 @@ class FeatureSpec:
     attribute_width: int = 8
     user_id: bool = False
     columns: tuple[ColumnFeature, ...] = ()
+    user_index: bool = False
+    examples: int = 0
 
     def __post_init__(self) -> None:
         columns = tuple(
@@ -188,6 +194,17 @@ class FeatureSpec:
         built_in = ITEM_INPUTS if self.n_attributes else ITEM_INPUTS[:1]
         return (*built_in, *(c.name for c in self.columns if c.entity == "item"))
 
+    @property
+    def pair_inputs(self) -> tuple[str, ...]:
+        """Names of the inputs that depend on the user and the item together."""
+        return ("examples",) if self.examples else ()
+
+    @property
+    def knowledge_inputs(self) -> tuple[str, ...]:
+        """Names of the inputs that are no fields; see `backbones.knowledge`."""
+        of_user = ("user",) if self.user_index and not self.user_id else ()
+        return of_user + self.pair_inputs
+
     def inputs(self) -> dict[str, Any]:
         """Keras inputs by name.
 
@@ -199,8 +216,10 @@ class FeatureSpec:
         if self.n_attributes:
             shapes["item_attributes"] = (width,)
             shapes["history_attributes"] = (length * width,)
-        if self.user_id:
+        if self.user_id or self.user_index:
             shapes["user"] = ()
+        if self.examples:
+            shapes["examples"] = (self.examples,)
         inputs = {
             name: keras.Input(shape, name=name, dtype="int32")
             for name, shape in shapes.items()
@@ -214,7 +233,8 @@ class FeatureSpec:
         return inputs
 
     def to_dict(self) -> dict[str, Any]:
-        """The sizes as plain values, `columns` only when there are some."""
+        """The sizes as plain values; the last three only where they are not empty."""
         values = asdict(self)
-        columns = list(values.pop("columns"))
-        return {**values, "columns": columns} if columns else values
+        values["columns"] = list(values["columns"])
+        optional = ("columns", "user_index", "examples")
+        return {n: value for n, value in values.items() if value or n not in optional}

@@ -1,6 +1,6 @@
 """The shared input assembly: every backbone's fields as embeddings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -35,11 +35,15 @@ class Fields:
         inputs: the model's inputs by name.
         embeddings: `[batch, F, d]`: the item's fields, then those of user and context.
         first_order: list of `[batch, 1]`, sums of the fields' weights; maybe empty.
+        embed: gives the embeddings `[rows, F, d]` of other rows, a dict of the same
+            features but for `FeatureSpec.knowledge_inputs`, by the same weights; a
+            history counts by its mean there.
     """
 
     inputs: dict[str, Any]
     embeddings: Any
     first_order: list[Any]
+    embed: Callable[[Mapping[str, Any]], Any]
 
 
 def assemble(
@@ -72,68 +76,156 @@ def assemble(
         ConfigError: when `text_vectors` does not have a row an item.
     """
     inputs = spec.inputs()
-    columns = {c.name: c.n_categories for c in spec.columns if c.kind != "numeric"}
-    sizes = {"item": spec.n_items, "attribute": spec.n_attributes, "user": spec.n_users}
-    sizes |= columns
-    vocabularies = _VOCABULARIES | {name: name for name in columns}
-    used = {name: vocabularies[name] for name in inputs if name in vocabularies}
-    bags = EmbeddingBag(
-        {name: n + 1 for name, n in sizes.items() if name in used.values()},
-        used,
-        embedding_dim,
+    layers = _RowFields(
+        spec,
+        [name for name in inputs if name not in spec.knowledge_inputs],
+        dim=embedding_dim,
         stddev=embedding_stddev,
         first_order=first_order,
-        name="embedding",
+        text_vectors=text_vectors,
     )
-    item = {name: x for name, x in inputs.items() if name in spec.item_inputs}
-    user = {name: x for name, x in inputs.items() if name not in spec.item_inputs}
-    fields = []
-    if pool_history is not None:
-        ids = user.pop("history")
-        target = bags({"item": inputs["item"]}, pool=False)
-        fields.append(pool_history(target, bags({"history": ids}, pool=False), ids))
-    embedded = []
-    for side, features in (("item", item), ("user", user)):
-        bagged = {name: x for name, x in features.items() if name in used}
-        numbers = {name: x for name, x in features.items() if name not in used}
-        if bagged:
-            embedded.append(bags(bagged))
-        if numbers:
-            numeric = NumericFields(
-                embedding_dim,
-                stddev=embedding_stddev,
-                first_order=first_order,
-                name=f"{side}_numbers",
-            )
-            embedded.append(numeric(numbers))
-    weights = []
-    if first_order:
-        embedded, weights = map(list, zip(*embedded, strict=True))
-    fields = [*embedded, *fields]
-    if text_vectors is not None:
-        fields += _text_fields(spec, inputs, embedding_dim, text_vectors)
-    embeddings = keras.layers.Concatenate(axis=1, name="fields")(fields)
-    return Fields(inputs, embeddings, weights)
+    fields, weights = layers(inputs, pool_history)
+    mean = None if pool_history is None else layers.mean_history
+
+    def embed(rows: Mapping[str, Any]) -> Any:
+        return _joined(layers(rows, mean)[0], "fields_of_examples")
+
+    return Fields(inputs, _joined(fields, "fields"), weights, embed)
 
 
-def _text_fields(
-    spec: FeatureSpec, inputs: dict[str, Any], dim: int, vectors: np.ndarray
-) -> list[Any]:
-    if vectors.ndim != 2 or len(vectors) != spec.n_items + 1:
-        raise ConfigError(
-            "`text_vectors` must have a row an item and row 0 for padding, shape "
-            f"({spec.n_items + 1}, t). Received: shape {vectors.shape}"
+def _joined(fields: list[Any], name: str) -> Any:
+    return keras.layers.Concatenate(axis=1, name=name)(fields)
+
+
+class _RowFields:
+    """The layers that embed rows; every call is by the same weights."""
+
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        names: Sequence[str],
+        *,
+        dim: int,
+        stddev: float,
+        first_order: bool,
+        text_vectors: np.ndarray | None,
+    ) -> None:
+        columns = {c.name: c.n_categories for c in spec.columns if c.kind != "numeric"}
+        sizes = {
+            "item": spec.n_items,
+            "attribute": spec.n_attributes,
+            "user": spec.n_users,
+            **columns,
+        }
+        vocabularies = _VOCABULARIES | {name: name for name in columns}
+        self._used = {n: vocabularies[n] for n in names if n in vocabularies}
+        self._sides = [
+            [name for name in names if (name in spec.item_inputs) == of_item]
+            for of_item in (True, False)
+        ]
+        self._first_order = first_order
+        self._bags = EmbeddingBag(
+            {name: n + 1 for name, n in sizes.items() if name in self._used.values()},
+            self._used,
+            dim,
+            stddev=stddev,
+            first_order=first_order,
+            name="embedding",
         )
+        self._numbers = [
+            NumericFields(
+                dim, stddev=stddev, first_order=first_order, name=f"{side}_numbers"
+            )
+            for side in ("item", "user")
+        ]
+        self._text = (
+            None if text_vectors is None else _TextFields(spec, dim, text_vectors)
+        )
+
+    def __call__(
+        self, rows: Mapping[str, Any], pool_history: PoolHistory | None
+    ) -> tuple[list[Any], list[Any]]:
+        """The fields of rows, and their first-order sums, each a list of tensors."""
+        apart = {"history"} if pool_history is not None else set()
+        pooled = []
+        if pool_history is not None:
+            ids = rows["history"]
+            target = self._bags({"item": rows["item"]}, pool=False)
+            pooled = [
+                pool_history(target, self._bags({"history": ids}, pool=False), ids)
+            ]
+        embedded = []
+        for names, numeric in zip(self._sides, self._numbers, strict=True):
+            own = {name: rows[name] for name in names if name not in apart}
+            bagged = {name: x for name, x in own.items() if name in self._used}
+            numbers = {name: x for name, x in own.items() if name not in self._used}
+            if bagged:
+                embedded.append(self._bags(bagged))
+            if numbers:
+                embedded.append(numeric(numbers))
+        weights = []
+        if self._first_order:
+            embedded, weights = map(list, zip(*embedded, strict=True))
+        fields = [*embedded, *pooled]
+        return fields + (self._text(rows) if self._text else []), weights
+
+    def mean_history(self, target: Any, history: Any, ids: Any) -> Any:
+        """The mean of a history's embeddings, `[rows, 1, d]`; see `PoolHistory`."""
+        return self._bags({"history": ids})
+
+
+class _TextFields:
+    """Frozen text vectors of the target and, by their mean, of the history."""
+
+    def __init__(self, spec: FeatureSpec, dim: int, vectors: np.ndarray) -> None:
+        if vectors.ndim != 2 or len(vectors) != spec.n_items + 1:
+            raise ConfigError(
+                "`text_vectors` must have a row an item and row 0 for padding, shape "
+                f"({spec.n_items + 1}, t). Received: shape {vectors.shape}"
+            )
+        # One projection for both, so that their product is a learnt text similarity.
+        self._projection = keras.layers.Dense(
+            dim, use_bias=False, name="text_projection"
+        )
+        self._read = frozen_table(
+            vectors, {"item": "item", "history": "item"}, name="item_text"
+        )
+
+    def __call__(self, rows: Mapping[str, Any]) -> list[Any]:
+        return [
+            self._projection(self._read({name: rows[name]}))
+            for name in ("item", "history")
+        ]
+
+
+def frozen_table(
+    vectors: np.ndarray, vocabularies: Mapping[str, str], *, name: str
+) -> Callable[[dict[str, Any]], Any]:
+    """Given vectors of one vocabulary as a table that is not trained.
+
+    Args:
+        vectors: float `[ids, t]`. Row 0 is padding.
+        vocabularies: the vocabulary's name by the features that read it.
+        name: of the layer.
+
+    Returns:
+        A function from some of the features to their mean vectors, `[rows, F, t]`.
+    """
+    (vocabulary,) = set(vocabularies.values())
     table = EmbeddingBag(
-        {"item": len(vectors)},
-        {"item": "item", "history": "item"},
+        {vocabulary: len(vectors)},
+        vocabularies,
         vectors.shape[1],
         trainable=False,
-        name="item_text",
+        name=name,
     )
-    # One projection for both sides, so that their product is a learnt text similarity.
-    projection = keras.layers.Dense(dim, use_bias=False, name="text_projection")
-    fields = [projection(table({name: inputs[name]})) for name in ("item", "history")]
-    # As weights: a constant initialiser would write them into the model's config.
-    table.set_weights([vectors])
-    return fields
+
+    def read(features: dict[str, Any]) -> Any:
+        made = table.built
+        found = table(features)
+        if not made:
+            # As weights: a constant initialiser would write them into the config.
+            table.set_weights([vectors])
+        return found
+
+    return read

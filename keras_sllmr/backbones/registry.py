@@ -12,6 +12,7 @@ from keras_sllmr.backbones.dcnv2 import dcnv2
 from keras_sllmr.backbones.deepfm import deepfm
 from keras_sllmr.backbones.din import din
 from keras_sllmr.backbones.features import FeatureSpec
+from keras_sllmr.backbones.ranker import Inject
 from keras_sllmr.backbones.xdeepfm import xdeepfm
 from keras_sllmr.errors import ConfigError
 
@@ -31,6 +32,7 @@ def build_backbone(
     *,
     text_vectors: np.ndarray | None = None,
     seed: int = 0,
+    inject: Inject | None = None,
     **hyperparameters: Any,
 ) -> Any:
     """Builds a registered backbone.
@@ -40,6 +42,7 @@ def build_backbone(
         spec: sizes of the features.
         text_vectors: float `[n_items + 1, t]`. Frozen item text vectors, or none.
         seed: int. Of the initial weights.
+        inject: gives knowledge of a row, see `backbones.knowledge`; or none.
         **hyperparameters: as the backbone's own function takes them.
 
     Raises:
@@ -52,7 +55,11 @@ def build_backbone(
         )
     try:
         return BACKBONES[name](
-            spec, text_vectors=text_vectors, seed=seed, **hyperparameters
+            spec,
+            text_vectors=text_vectors,
+            seed=seed,
+            inject=inject,
+            **hyperparameters,
         )
     except TypeError as error:
         if re.search("unexpected keyword|multiple values", str(error)):

@@ -63,4 +63,4 @@ def xdeepfm(
         )(fields)
         return head("cin_logit")(maps)
 
-    return ranker("xdeepfm", spec, interaction, seed=seed, **options)
+    return ranker("xdeepfm", spec, interaction, seed=seed, place="field", **options)

@@ -15,6 +15,24 @@ Config = Annotated[
 ]
 
 
+Scores = Annotated[
+    Path | None, typer.Option(help="Score table; sllmr, global and pointwise need it.")
+]
+Vectors = Annotated[
+    Path | None, typer.Option(help="Text vectors, for the text fields and llm_cf.")
+]
+RowScores = Annotated[
+    Path | None, typer.Option(help="Scores of the training rows; kd needs them.")
+]
+Knowledge = Annotated[
+    Path | None, typer.Option(help="Vectors of users and items; kar needs them.")
+]
+Examples = Annotated[
+    Path | None,
+    typer.Option(help="Examples with chains of thought; llm_cf needs them."),
+]
+
+
 def open_split(store: Path) -> Any:
     """The split of a store."""
     from keras_sllmr.store.feature_store import FeatureStore

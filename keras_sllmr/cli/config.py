@@ -10,6 +10,7 @@ from keras_sllmr.scoring.choices import Calibration, Missing, Order
 from keras_sllmr.scoring.llm.caps import Caps
 from keras_sllmr.scoring.llm.transport import TransportSettings
 from keras_sllmr.settings import Settings, read_mapping, settings_of
+from keras_sllmr.training.method_names import Method
 from keras_sllmr.training.search_space import SearchSpace
 
 
@@ -87,6 +88,54 @@ class ScoreConfig(Settings):
     llm: dict[str, Any] = Field(default_factory=dict)
 
 
+class RowScoresConfig(Settings):
+    """The teacher's scores of the training rows, which `kd` imitates.
+
+    Args:
+        sets: int. Sampled negatives of each training positive that are scored.
+    """
+
+    sets: int = Field(4, ge=1)
+
+
+class KnowledgeConfig(Settings):
+    """The texts about users and items that `kar` reads, as vectors.
+
+    Args:
+        source: `description`, the texts of the items and of users' histories; or
+            `llm`, what the language model of `score.llm` writes about them.
+        share: float. Of each user's training events, the first, that the text tells
+            of; see `scoring.knowledge.make_knowledge`.
+        history: int. Last of those events that it names.
+    """
+
+    source: Literal["description", "llm"] = "description"
+    share: float = Field(0.5, gt=0, le=1)
+    history: int = Field(20, ge=1)
+
+
+class ExamplesConfig(Settings):
+    """The labelled examples that `llm_cf` shows with each row.
+
+    Args:
+        source: of their chains of thought: `description`, the row in words; or `llm`.
+        share: float. Of the training positives, each with one negative.
+        sets: int. See `RowScoresConfig`.
+        k: int. Examples a row, half of them positives; even.
+        history: int. Last events that examples are found by, as long as the backbone's.
+        dimensions: int or none. Of the vectors that they are found by.
+        samples: int. `llm`: chains a row, of which the best is kept.
+    """
+
+    source: Literal["description", "llm"] = "description"
+    share: float = Field(0.1, gt=0, le=1)
+    sets: int = Field(4, ge=1)
+    k: int = Field(4, ge=2, multiple_of=2)
+    history: int = Field(20, ge=1)
+    dimensions: int | None = Field(192, ge=1)
+    samples: int = Field(3, ge=1)
+
+
 class ExportConfig(Settings):
     """What is exported.
 
@@ -108,11 +157,17 @@ class DataConfig(Settings):
         data: see `ImportConfig`; the YAML key is `import`.
         encode: see `EncodeConfig`.
         score: see `ScoreConfig`.
+        row_scores: see `RowScoresConfig`; made for the method `kd` alone.
+        knowledge: see `KnowledgeConfig`; made for `kar` alone.
+        examples: see `ExamplesConfig`; made for `llm_cf` alone.
     """
 
     data: ImportConfig = Field(ImportConfig(), alias="import")
     encode: EncodeConfig = EncodeConfig()
     score: ScoreConfig = ScoreConfig()
+    row_scores: RowScoresConfig = RowScoresConfig()
+    knowledge: KnowledgeConfig = KnowledgeConfig()
+    examples: ExamplesConfig = ExamplesConfig()
 
 
 class RunConfig(DataConfig):
@@ -135,7 +190,7 @@ class RunConfig(DataConfig):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     seed: int = 0
-    methods: tuple[Literal["none", "sllmr"], ...] = ("none", "sllmr")
+    methods: tuple[Method, ...] = Field(("none", "sllmr"), min_length=1)
     train: dict[str, Any] = Field(default_factory=dict)
     tune: SearchSpace = Field(default_factory=dict)
     evaluate: dict[str, Any] = Field(default_factory=dict)

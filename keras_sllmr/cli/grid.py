@@ -16,14 +16,14 @@ from keras_sllmr.cli.data_stages import DataStages
 from keras_sllmr.cli.grid_config import Cell, GridConfig
 from keras_sllmr.cli.ledger import Announce, StageLedger
 from keras_sllmr.errors import ConfigError, StoreError
-from keras_sllmr.evaluation.heldout import HOW, TestRows
+from keras_sllmr.evaluation.heldout import TestRows
 from keras_sllmr.evaluation.result import Result
 from keras_sllmr.io.hashing import fingerprint
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.store.feature_store import FeatureStore
-from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
-from keras_sllmr.store.text_vectors import TextVectors
+from keras_sllmr.training.methods import used_settings
+from keras_sllmr.training.offline_inputs import OfflineInputs, needed, opened
 
 #: Called as a cell ends, with its result, or with what went wrong.
 CellDone = Callable[[Cell, Result | None, str], None]
@@ -56,8 +56,7 @@ class Grid:
             ledger = StageLedger(folder)
             data = DataStages(domain, folder, ledger, of_domain, seed=0)
             TestRows(data.import_store(), self._rows(name))
-            data.encode()
-            data.score()
+            data.make(self._needed(name))
 
     def _rows(self, domain: str) -> Any:
         cell = next(cell for cell in self.config.cells() if cell.domain == domain)
@@ -96,8 +95,7 @@ class Grid:
                 split,
                 model,
                 self.config.train_settings(cell),
-                scores=ScoreTable(self._data(cell) / "scores", split.store),
-                text=TextVectors(self._data(cell) / "text", split.store),
+                inputs=self._inputs(cell, split.store),
             )
             history = trained.history
             stages.evaluate_method(
@@ -122,35 +120,45 @@ class Grid:
     def _data(self, cell: Cell) -> Path:
         return self.folder / "data" / cell.domain
 
-    def _key(self, cell: Cell) -> str:
-        store, text, scores = self._data_hashes(cell.domain)
+    def _inputs(self, cell: Cell, store: FeatureStore) -> OfflineInputs:
+        """What the cell's method reads, of what the domain has."""
         method = self.config.methods[cell.method].method
+        names = needed(method, self.config.train_settings(cell))
+        return opened({name: self._data(cell) / name for name in names}, store)
+
+    def _key(self, cell: Cell) -> str:
+        store, hashes = self._data_hashes(cell.domain)
+        method = self.config.methods[cell.method].method
+        settings = self.config.train_settings(cell)
         return fingerprint(
             [
                 method,
                 store,
-                text,
-                None if method == "none" else scores,
-                self.config.train_settings(cell).model_dump(mode="json"),
-                self.config.evaluation_settings(cell).model_dump(
-                    mode="json", exclude=HOW
-                ),
+                {name: hashes[name] for name in needed(method, settings)},
+                used_settings(method, settings),
+                self.config.evaluation_settings(cell).what(pairs=method == "llm_cf"),
             ]
         )
 
-    def _hash_data(self, domain: str) -> tuple[str, str, str]:
-        """The fingerprints of a domain's store, text vectors and scores."""
+    def _hash_data(self, domain: str) -> tuple[str, dict[str, str | None]]:
+        """The fingerprints of a domain's store and of what its methods read."""
         data = self.folder / "data" / domain
         store = FeatureStore(data / "store")
-        text, scores = (
-            TextVectors(data / "text", store),
-            ScoreTable(data / "scores", store),
-        )
-        return (
-            store.fingerprint,
-            text.manifest["fingerprint"],
-            scores.manifest["fingerprint"],
-        )
+        names = self._needed(domain)
+        found = opened({name: data / name for name in names}, store)
+        return store.fingerprint, found.fingerprints
+
+    def _needed(self, domain: str) -> set[str]:
+        """Names of what the methods of a domain's cells read."""
+        return {
+            name
+            for cell in self.config.cells()
+            if cell.domain == domain
+            for name in needed(
+                self.config.methods[cell.method].method,
+                self.config.train_settings(cell),
+            )
+        }
 
 
 def run_cells(

@@ -13,7 +13,8 @@ from keras_sllmr.cli.config import DataConfig
 from keras_sllmr.evaluation.compare import CompareSettings
 from keras_sllmr.evaluation.heldout import EvaluationSettings
 from keras_sllmr.settings import Settings, read_mapping, settings_of
-from keras_sllmr.training.settings import Method, TrainSettings
+from keras_sllmr.training.method_names import Method
+from keras_sllmr.training.settings import TrainSettings
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.]*$"
 
@@ -27,7 +28,7 @@ class MethodConfig(Settings):
         train: settings that this column changes.
     """
 
-    method: Method | None = None
+    method: Method
     label: str | None = None
     train: dict[str, Any] = Field(default_factory=dict)
 

@@ -16,6 +16,7 @@ from keras_sllmr.cli import (
     grid_command,
     model_commands,
     score_commands,
+    text_commands,
     tune_command,
 )
 from keras_sllmr.cli.common import Json, show
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(data_commands.app)
 app.add_typer(score_commands.app, name="score")
+app.add_typer(text_commands.app)
 app.add_typer(model_commands.app)
 app.add_typer(evaluation_commands.app)
 app.add_typer(grid_command.app)

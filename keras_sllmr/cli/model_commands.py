@@ -1,30 +1,42 @@
 """The commands on models: train and export."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from keras_sllmr.cli.common import Config, Json, Seed, Store, open_split, show
+from keras_sllmr.cli.common import (
+    Config,
+    Examples,
+    Json,
+    Knowledge,
+    RowScores,
+    Scores,
+    Seed,
+    Store,
+    Vectors,
+    open_split,
+    show,
+)
 from keras_sllmr.cli.config import load_config
 from keras_sllmr.cli.quiet import start_tensorflow
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.settings import settings_of
+from keras_sllmr.training.method_names import Method
 
 app = typer.Typer()
 
 
 @app.command()
 def train(
-    method: Annotated[Literal["none", "sllmr"], typer.Argument(help="What to train.")],
+    method: Annotated[Method, typer.Argument(help="What to train.")],
     store: Store,
     to: Annotated[Path, typer.Option(help="Model folder to write.")],
-    scores: Annotated[
-        Path | None, typer.Option(help="Score table; sllmr needs it.")
-    ] = None,
-    text: Annotated[
-        Path | None, typer.Option(help="Text vectors, for the text fields.")
-    ] = None,
+    scores: Scores = None,
+    text: Vectors = None,
+    row_scores: RowScores = None,
+    knowledge: Knowledge = None,
+    examples: Examples = None,
     config: Config = None,
     seed: Seed = 0,
     epochs: Annotated[int | None, typer.Option(help="Epochs at most.")] = None,
@@ -33,11 +45,10 @@ def train(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Train a backbone, plain or with gated LLM guidance."""
+    """Train a backbone: plain, with gated LLM guidance or by a baseline."""
     start_tensorflow()
     from keras_sllmr.cli import stages
-    from keras_sllmr.store.score_table import ScoreTable
-    from keras_sllmr.store.text_vectors import TextVectors
+    from keras_sllmr.training.offline_inputs import opened
     from keras_sllmr.training.settings import TrainSettings
 
     values: dict[str, Any] = dict(load_config(config).train) if config else {}
@@ -53,8 +64,16 @@ def train(
         split,
         to,
         settings_of(TrainSettings, {"seed": seed, **values}, "train"),
-        scores=ScoreTable(scores, split.store) if scores else None,
-        text=TextVectors(text, split.store) if text else None,
+        inputs=opened(
+            {
+                "scores": scores,
+                "text": text,
+                "row_scores": row_scores,
+                "knowledge": knowledge,
+                "examples": examples,
+            },
+            split.store,
+        ),
     )
     best = trained.history["epochs"][trained.history["best_epoch"] - 1]
     show({"model": str(to), "best_epoch": int(best["epoch"]), **best}, json)

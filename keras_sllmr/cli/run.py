@@ -12,7 +12,7 @@ from keras_sllmr.cli.data_stages import DataStages
 from keras_sllmr.cli.ledger import Announce, StageLedger
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.evaluation.compare import compare
-from keras_sllmr.evaluation.heldout import HOW, EvaluationSettings, TestRows
+from keras_sllmr.evaluation.heldout import EvaluationSettings, TestRows
 from keras_sllmr.evaluation.report import write_report
 from keras_sllmr.evaluation.result import Result
 from keras_sllmr.io.atomic import write_json
@@ -21,7 +21,11 @@ from keras_sllmr.scoring.reliability import describe_table
 from keras_sllmr.serving.export import EXPORT_VERSION
 from keras_sllmr.serving.model_card import metrics_of
 from keras_sllmr.settings import settings_of
+from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.stats import stats
+from keras_sllmr.training.method_names import Method
+from keras_sllmr.training.methods import used_settings
+from keras_sllmr.training.offline_inputs import needed
 from keras_sllmr.training.settings import TrainSettings
 from keras_sllmr.training.trained_model import TrainedModel
 
@@ -74,8 +78,9 @@ class _Run:
         self.store = self.split.store
         # Made before the long stages: an empty slice is an error, better told early.
         self.rows = TestRows(self.split, self.evaluate)
-        self.text = data.encode()
-        self.scores = data.score()
+        # The report tells of the teacher, whatever the methods read.
+        self.inputs = data.make({"text", "scores", *self._needed()})
+        self.scores = ScoreTable(self.folder / "scores", self.store)
         for method in self.config.methods:
             self._train(method)
         self.models: dict[str, TrainedModel] = {
@@ -90,34 +95,36 @@ class _Run:
         write_report(metrics, self.folder / "report.html")
         return metrics
 
-    def _train(self, method: str) -> None:
+    def _needed(self) -> set[str]:
+        return {
+            name
+            for method in self.config.methods
+            for name in needed(method, self.train)
+        }
+
+    def _train(self, method: Method) -> None:
         path = self.folder / "models" / method
-        settings = self.train.model_dump(mode="json")
+        used = self.inputs.used(method, self.train)
         inputs = {
             "method": method,
             "store": self.store.fingerprint,
-            "text": self.text.manifest["fingerprint"],
-            "settings": settings,
+            "inputs": used.fingerprints,
+            "settings": used_settings(method, self.train),
         }
-        if method == "none":
-            # The plain model does not depend on the regulariser or its scores.
-            del settings["selective"]
-        else:
-            inputs["scores"] = self.scores.manifest["fingerprint"]
         self.ledger.run(
             f"train {method}",
             inputs,
             path,
             lambda: stages.train_method(
-                method, self.split, path, self.train, scores=self.scores, text=self.text
+                method, self.split, path, self.train, inputs=used
             ),
             announce=self.announce,
         )
 
     def _evaluate(self) -> list[Result]:
         results = []
-        how = self.evaluate.model_dump(mode="json", exclude=HOW)
         for method, trained in self.models.items():
+            how = self.evaluate.what(pairs=method == "llm_cf")
             path = self.folder / "evaluation" / f"{method}.npz"
             self.ledger.run(
                 f"evaluate {method}",

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from keras_sllmr.cli.common import Config, Json, Seed, Store, open_split, show
-from keras_sllmr.cli.config import ScoreConfig, load_config
+from keras_sllmr.cli.config import DataConfig, ScoreConfig, load_config
 from keras_sllmr.cli.console import print_json
 from keras_sllmr.cli.quiet import start_tensorflow
 from keras_sllmr.errors import ConfigError
@@ -158,6 +158,38 @@ def _score(
         return show(stage.estimate(), json)
     made = stage.score(to, ledger=ledger, trained=trained)
     _show_table(made, split, json)
+
+
+@app.command()
+def rows(
+    store: Store,
+    to: Annotated[Path, typer.Option(help="Folder of the scores to write.")],
+    text: Annotated[
+        Path | None,
+        typer.Option(help="Text vectors, from `sllmr encode`; not needed for tfidf."),
+    ] = None,
+    config: Config = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Score every training row, sampled negatives included: what kd imitates."""
+    start_tensorflow()
+    from keras_sllmr.cli.offline_stages import make_row_scores
+    from keras_sllmr.store.text_vectors import TextVectors
+
+    split = open_split(store)
+    vectors = None if text is None else TextVectors(text, split.store)
+    given = load_config(config) if config else DataConfig()
+    made = make_row_scores(split, vectors, given, to, seed=seed)
+    scores = made.scores
+    found = {
+        "row_scores": str(to),
+        "teacher": made.manifest["teacher"]["name"],
+        "rows": int(scores.size),
+        "answered": float((scores == scores).mean()),
+        **made.manifest["cost"],
+    }
+    show(found, json)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from keras_sllmr.errors import ConfigError
 from keras_sllmr.evaluation.user_uncertainty import user_uncertainty
 from keras_sllmr.scoring.budget import ask_order, expected_benefit
 from keras_sllmr.scoring.candidates import CandidateSettings
+from keras_sllmr.scoring.choices import Calibration
 from keras_sllmr.scoring.embedded import embedded_teacher
 from keras_sllmr.scoring.estimate import estimate
 from keras_sllmr.scoring.job import score_candidates
@@ -71,6 +72,28 @@ class ScoreStage:
                 "`sllmr encode` and name them with --text, or choose `tfidf`."
             )
 
+    @property
+    def calibration(self) -> Calibration:
+        """How scores become [0, 1]: as set, or as the teacher's are best."""
+        local: Calibration = "sigmoid" if self.llm is None else "none"
+        return self.config.calibration or local
+
+    def teacher(self, path: Path, ledger: Path | None = None) -> Teacher:
+        """The teacher.
+
+        Args:
+            path: of what it is asked for.
+            ledger: file of an endpoint's answers. Defaults to one beside that.
+        """
+        if self.llm is None:
+            return self.local_teacher(self.config.teacher)
+        return LLMTeacher.open(
+            self.split.store.item_texts,
+            ledger or ledger_of(path),
+            self.llm,
+            batch=self.llm.batch if self.config.batch else None,
+        )
+
     def local_teacher(self, kind: str) -> Teacher:
         """A teacher without an endpoint: `embedded`, `encoder` or `tfidf`."""
         weights = {"encoder": (1.0, 0.0), "tfidf": (0.0, 1.0)}
@@ -117,26 +140,15 @@ class ScoreStage:
             options: dict[str, Any] = {
                 "settings": self.candidates,
                 "vectors": self._vectors,
-                "calibration": self.config.calibration or "sigmoid",
+                "calibration": self.calibration,
                 "missing": self.config.missing,
                 "progress": progress,
             }
-            teacher: Teacher
-            if self.llm is None:
-                teacher = self.local_teacher(self.config.teacher)
-            else:
-                teacher = LLMTeacher.open(
-                    self.split.store.item_texts,
-                    ledger or ledger_of(path),
-                    self.llm,
-                    batch=self.llm.batch if self.config.batch else None,
-                )
-                options |= {
-                    "screen": self.screen(),
-                    "calibration": self.config.calibration or "none",
-                    "order": self.order(trained),
-                }
-            return score_candidates(self.split, teacher, path, **options)
+            if self.llm is not None:
+                options |= {"screen": self.screen(), "order": self.order(trained)}
+            return score_candidates(
+                self.split, self.teacher(path, ledger), path, **options
+            )
 
     @property
     def _vectors(self) -> np.ndarray | None:

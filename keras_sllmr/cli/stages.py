@@ -25,15 +25,13 @@ from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.importers import IMPORTERS
 from keras_sllmr.store.importers.movielens import embedded_folder
 from keras_sllmr.store.manifest import read_manifest
-from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors
+from keras_sllmr.training.methods import label_of
+from keras_sllmr.training.offline_inputs import OfflineInputs
 from keras_sllmr.training.settings import TrainSettings
 from keras_sllmr.training.train import train
 from keras_sllmr.training.trained_model import MODEL_VERSION, TrainedModel
-
-#: What tables call the methods.
-METHOD_LABELS = {"none": "None", "sllmr": "S-LLMR"}
 
 _SECOND_FILE = {"tables": "items", "amazon": "meta", "steam": "games"}
 
@@ -86,13 +84,14 @@ def encode_items(
     threads: int = 0,
 ) -> TextVectors:
     """Makes the items' text vectors."""
-    encoder = _encoder(config or EncodeConfig(), path, threads)
+    encoder = encoder_of(config or EncodeConfig(), path, threads=threads)
     with progress_bar("Encoding item texts") as progress:
         vectors = encoder.encode(list(store.item_texts), progress=progress)
     return TextVectors.create(path, store, vectors, encoder=encoder.name)
 
 
-def _encoder(config: EncodeConfig, path: Path, threads: int) -> TextEncoder:
+def encoder_of(config: EncodeConfig, path: Path, *, threads: int = 0) -> TextEncoder:
+    """The sentence encoder; an endpoint's answers are kept beside what is made."""
     if config.model is None:
         return MiniLM(threads=threads)
     if config.encoder == "sentence-transformers":
@@ -125,8 +124,7 @@ def train_method(
     path: Path,
     settings: TrainSettings,
     *,
-    scores: ScoreTable | None,
-    text: TextVectors | None,
+    inputs: OfflineInputs,
 ) -> TrainedModel:
     """Trains one method."""
     with progress_bar(f"Training {method}") as progress:
@@ -135,8 +133,7 @@ def train_method(
             split,
             path,
             settings=settings,
-            scores=scores,
-            text=text,
+            **inputs.tables,
             callbacks=lambda done, steps: [
                 EpochProgress(progress, done, steps, settings.epochs)
             ],
@@ -184,12 +181,13 @@ def evaluate_method(
             trained.backbone,
             trained.spec,
             rows,
+            retrieval=trained.retrieval,
             domain=domain,
             backbone_name=settings["train"]["backbone"]["name"],
             method=name,
             seed=settings["train"]["seed"],
             progress=progress,
-            label=label or METHOD_LABELS.get(name, name),
+            label=label or label_of(name),
             model=trained.manifest["fingerprint"],
             train=settings["train"],
             **about,
@@ -220,6 +218,7 @@ def export_method(
         store,
         folder,
         name=name,
+        retrieval=trained.retrieval,
         model=trained.manifest,
         verify=lambda beside: checked.update(check_method(trained, store, beside)),
         **options,
@@ -231,7 +230,9 @@ def check_method(
     trained: TrainedModel, store: FeatureStore, path: Path
 ) -> dict[str, Any]:
     """Compares an export with a model, in a fresh process."""
-    return check_export(path, trained.backbone, trained.spec, store)
+    return check_export(
+        path, trained.backbone, trained.spec, store, retrieval=trained.retrieval
+    )
 
 
 def metrics_for(trained: TrainedModel, path: Path) -> dict[str, Any]:

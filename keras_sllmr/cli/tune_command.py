@@ -8,18 +8,28 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from keras_sllmr.cli.common import Json, Store, open_split
+from keras_sllmr.cli.common import (
+    Examples,
+    Json,
+    Knowledge,
+    RowScores,
+    Scores,
+    Store,
+    Vectors,
+    open_split,
+)
 from keras_sllmr.cli.config import load_config
 from keras_sllmr.cli.console import out, print_json, progress_bar
 from keras_sllmr.cli.quiet import start_tensorflow
 from keras_sllmr.settings import settings_of
+from keras_sllmr.training.method_names import Method
 
 app = typer.Typer()
 
 
 @app.command()
 def tune(
-    method: Annotated[Literal["none", "sllmr"], typer.Argument(help="What to tune.")],
+    method: Annotated[Method, typer.Argument(help="What to tune.")],
     store: Store,
     config: Annotated[
         Path,
@@ -31,12 +41,11 @@ def tune(
     trials: Annotated[
         int, typer.Option(help="All trials, those made before included.")
     ] = 20,
-    scores: Annotated[
-        Path | None, typer.Option(help="Score table; sllmr needs it.")
-    ] = None,
-    text: Annotated[
-        Path | None, typer.Option(help="Text vectors, for the text fields.")
-    ] = None,
+    scores: Scores = None,
+    text: Vectors = None,
+    row_scores: RowScores = None,
+    knowledge: Knowledge = None,
+    examples: Examples = None,
     keep: Annotated[
         Literal["best", "all"], typer.Option(help="Whose models to keep.")
     ] = "best",
@@ -47,8 +56,7 @@ def tune(
     A search that was killed goes on; one that is done goes on with more trials.
     """
     start_tensorflow()
-    from keras_sllmr.store.score_table import ScoreTable
-    from keras_sllmr.store.text_vectors import TextVectors
+    from keras_sllmr.training.offline_inputs import opened
     from keras_sllmr.training.settings import TrainSettings
     from keras_sllmr.training.trials import trial_rows
     from keras_sllmr.training.tuning import BEST, TRIALS, default_space
@@ -58,6 +66,16 @@ def tune(
     settings = settings_of(TrainSettings, {"seed": run.seed, **run.train}, "train")
     space = run.tune or default_space(method, settings)
     split = open_split(store)
+    tables = opened(
+        {
+            "scores": scores,
+            "text": text,
+            "row_scores": row_scores,
+            "knowledge": knowledge,
+            "examples": examples,
+        },
+        split.store,
+    )
     with progress_bar(f"Tuning {method}") as progress:
         found = tune_method(
             method,
@@ -66,8 +84,7 @@ def tune(
             settings=settings,
             space=space,
             trials=trials,
-            scores=ScoreTable(scores, split.store) if scores else None,
-            text=TextVectors(text, split.store) if text else None,
+            **tables.tables,
             seed=run.seed,
             keep=keep,
             name=run.name,

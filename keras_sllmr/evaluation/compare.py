@@ -65,8 +65,9 @@ def compare(
     Returns:
         `level`, `seeds`, `corrected`, `settings` and `groups`, one a domain and
         backbone: `slices` with their counts; `methods`, each with its `seeds`, its mean
-        by metric and slice, `spread`, the standard deviation over seeds, and `calibration` of
-        its first seed; `differences`, with `by_seed`, a `verdict` (better or worse
+        by metric and slice, `spread`, the standard deviation over seeds, `calibration` of
+        its first seed and, where `auc_full` is an estimate, `full_sample`, the items that
+        each test row was ranked against; `differences`, with `by_seed`, a `verdict` (better or worse
         when the interval excludes zero, else level) and, for `auc_sampled`, `p_value`:
         DeLong's, adjusted by Holm for the same family.
 
@@ -202,7 +203,9 @@ def _method(
             if len(observed) > 1:
                 deviation = _plain(observed.std(ddof=1))
                 spread.setdefault(metric, {})[name] = deviation
+    samples = [r.full_sample for r in results if r.full_sample is not None]
     return {
+        **({"full_sample": min(samples)} if samples else {}),
         "label": results[0].about.get("label", method),
         "seeds": [result.about["seed"] for result in results],
         **means,

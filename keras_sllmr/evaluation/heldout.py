@@ -1,5 +1,7 @@
 """The test split's rows: the same for every method that is compared."""
 
+from typing import Any
+
 import numpy as np
 from pydantic import Field
 
@@ -13,8 +15,9 @@ from keras_sllmr.store.draws import negatives
 from keras_sllmr.store.split import LeaveOneOut
 
 _TEST = 501
-#: Settings that do not change a model's values.
-HOW = {"compare", "user_chunk", "item_block", "pairs_at_once"}
+#: Settings that do not change a model's values, but for `full_sample` those of a model
+#: whose inputs depend on user and item together; see `EvaluationSettings.what`.
+HOW = {"compare", "user_chunk", "item_block", "pairs_at_once", "full_sample"}
 
 
 class EvaluationSettings(Settings):
@@ -27,6 +30,11 @@ class EvaluationSettings(Settings):
         empty: `error`, or `none` to keep a slice without rows, its figures being none.
         k: int. Cut-off of NDCG and Recall.
         full: bool. Rank against the whole catalogue too?
+        full_sample: int or None. Of a model whose inputs depend on user and item
+            together, which ranks a catalogue many times as slowly: rank each test row
+            against this many items only, drawn uniformly from those that its user has
+            not seen. `auc_full` is then an estimate without bias, and there is no NDCG
+            or Recall. None ranks the whole catalogue, as every other model does.
         user_chunk: int. Users that the full ranking scores at a time, each with all
             items; see `GridScorer`, as for the next two. They bound the memory and do
             not change a score.
@@ -42,11 +50,22 @@ class EvaluationSettings(Settings):
     empty: Empty = "error"
     k: int = Field(10, ge=1)
     full: bool = True
+    full_sample: int | None = Field(100, ge=1)
     user_chunk: int | None = Field(None, ge=1)
     item_block: int = Field(1024, ge=1)
     pairs_at_once: int = Field(16_384, ge=1)
     seed: int = 0
     compare: CompareSettings = CompareSettings()
+
+    def what(self, *, pairs: bool = False) -> dict[str, Any]:
+        """The settings that decide a model's values, plain.
+
+        Args:
+            pairs: bool. Do its inputs depend on user and item together? Defaults to
+                `False`.
+        """
+        decides = {"full_sample"} if pairs and self.full else set()
+        return self.model_dump(mode="json", exclude=HOW - decides)
 
 
 class TestRows:

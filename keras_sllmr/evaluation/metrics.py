@@ -24,7 +24,8 @@ def metric_values(result: Result, *, replicates: int = 0, seed: int = 0) -> Valu
     """Every metric of a result on every slice.
 
     - `auc_sampled`: pooled ROC-AUC of the sampled rows, see `auc_sampled`.
-    - `auc_full`, `ndcg@k`, `recall@k`: means of the full ranking's per-row values.
+    - `auc_full`, `ndcg@k`, `recall@k`: means of the full ranking's per-row values. Of
+      a ranking against drawn items there is `auc_full` alone, an estimate.
     - `log_loss` and `brier`: means over the sampled rows. These hold as many positives
       as negatives, whatever the share of clicks in production.
 
@@ -102,8 +103,10 @@ def _ranked(result: Result) -> dict[str, np.ndarray]:
     if not result.ranks:
         return {}
     above, ties, k = result.ranks["above"], result.ranks["ties"], result.about["k"]
-    return {
-        "auc_full": auc_full(above, ties, result.ranks["candidates"]),
+    found = {"auc_full": auc_full(above, ties, result.ranks["candidates"])}
+    if result.full_sample is not None:
+        return found  # The first k of a few items are not those of the catalogue.
+    return found | {
         f"ndcg@{k}": ndcg_at(above, ties, k=k),
         f"recall@{k}": recall_at(above, ties, k=k),
     }

@@ -30,7 +30,8 @@ class Result:
     Args:
         about: `domain`, `backbone`, `method` and `seed`; `rows`, a hash that results on
             the same rows share; `k` of the ranking metrics; and anything else worth
-            keeping, as JSON.
+            keeping, as JSON. `full_sample`, where it is there, is the number of items
+            that each row was ranked against in place of the catalogue.
         users: int [rows]. The user of each test row.
         slices: bool [rows] by name.
         pools: bool [2 * rows] by name: slices of the sampled rows alone.
@@ -55,6 +56,11 @@ class Result:
     def labels(self) -> np.ndarray:
         """1 or 0 a sampled row."""
         return np.repeat([1, 0], len(self.users))
+
+    @property
+    def full_sample(self) -> int | None:
+        """Items drawn for each row's ranking; none when that is of the catalogue."""
+        return self.about.get("full_sample") if self.ranks else None
 
     def sampled(self) -> dict[str, np.ndarray]:
         """All slices as masks over the sampled rows."""

@@ -9,7 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from keras_sllmr.evaluation.report.comparison import number, signed, slice_title
+from keras_sllmr.evaluation.report.comparison import (
+    estimates,
+    number,
+    signed,
+    slice_title,
+)
 from keras_sllmr.io.atomic import replace_file
 
 _MARKS = {"better": "▲", "worse": "▼"}
@@ -63,7 +68,7 @@ def comparison_frame(comparison: Mapping[str, Any]) -> pd.DataFrame:
 
 
 # What stands among a method's metrics besides them.
-_NO_METRICS = ("label", "seeds", "spread", "calibration")
+_NO_METRICS = ("label", "seeds", "spread", "calibration", "full_sample")
 _OF_DIFFERENCES = ("difference", "low", "high", "level", "p_value", "verdict")
 
 
@@ -103,11 +108,12 @@ def caption(comparison: Mapping[str, Any]) -> str:
     if seeds > 1:
         resampled = comparison["seeds"] == "resampled"
         drawn += " and seeds" if resampled else ", the seeds as they are"
-    return (
+    told = (
         f"Differences are paired, over {drawn}; the {100 * comparison['level']:g} % "
         "intervals of a metric and slice hold at once for all methods, backbones and "
         "domains (max-t). Better or worse: the interval excludes zero."
     )
+    return " ".join([told, *estimates(*comparison["groups"])])
 
 
 def _markdown(comparison: Mapping[str, Any], frame: pd.DataFrame) -> str:

@@ -14,6 +14,7 @@ from keras_sllmr.evaluation.report.comparison import (
     ComparisonRow,
     Difference,
     comparison_rows,
+    estimates,
     labels,
     levels,
     number,
@@ -66,12 +67,16 @@ def comparison_table(metrics: Mapping[str, Any], *, plain: bool = False) -> Tabl
     table = titled_table(
         f"{printable(metrics.get('name', 'run'))}: methods compared", plain
     )
+    notes = estimates(metrics)
     if level:
         against = names.get(BASELINE, BASELINE)
-        table.caption = Text(
-            f"Differences are to {against}, with their {level} confidence interval.\n"
-            "Level: the interval includes zero."
-        )
+        notes = [
+            f"Differences are to {against}, with their {level} confidence interval.",
+            "Level: the interval includes zero.",
+            *notes,
+        ]
+    if notes:
+        table.caption = Text("\n".join(notes))
     table.add_column("metric", no_wrap=True)
     table.add_column("slice", no_wrap=True)
     table.add_column("rows", justify="right", no_wrap=True)
@@ -158,6 +163,8 @@ def compare_tables(
         tables.append(table)
     if tables and frame["difference"].notna().any():
         tables[-1].caption = Text(caption(comparison))
+    elif tables and (notes := estimates(*comparison["groups"])):
+        tables[-1].caption = Text(" ".join(notes))
     return tables
 
 

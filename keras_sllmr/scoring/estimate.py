@@ -74,6 +74,49 @@ def estimate(
         if progress:
             progress(done, len(users))
     scale = n_users / max(len(users), 1)
+    return {
+        "users": n_users,
+        "counted_users": len(users),
+        **bill(
+            settings,
+            counter,
+            requests=requests,
+            prompt=prompt,
+            written=written,
+            most_written=most_written,
+            scale=scale,
+            latency=latency,
+            batch=batch,
+        ),
+        "sample_prompt": sample,
+    }
+
+
+def bill(
+    settings: LLMSettings,
+    counter: TokenCounter,
+    *,
+    requests: int,
+    prompt: int,
+    written: int,
+    most_written: int,
+    scale: float = 1.0,
+    latency: float = 2.0,
+    batch: bool = False,
+) -> dict[str, Any]:
+    """What counted requests come to in tokens, money and time.
+
+    Args:
+        settings: of the language model.
+        counter: that counted the tokens.
+        requests: int. How many were counted.
+        prompt: int. Tokens of their prompts.
+        written: int. Tokens of the answers, as expected.
+        most_written: int. The same at most.
+        scale: float. All requests for each that was counted. Defaults to `1`.
+        latency: float, seconds. See `estimate`.
+        batch: bool. See `estimate`.
+    """
     price = known_price(settings.model, settings.prices)
 
     def usd(completion: int) -> float | None:
@@ -97,8 +140,6 @@ def estimate(
     slowest = max(seconds, key=lambda name: seconds[name])
     return {
         "model": settings.model,
-        "users": n_users,
-        "counted_users": len(users),
         "requests": round(requests * scale),
         "prompt_tokens": round(prompt * scale),
         "completion_tokens": round(written * scale),
@@ -111,5 +152,4 @@ def estimate(
         "seconds": None if batch else round(seconds[slowest]),
         "seconds_bound_by": "the Batch API's 24 hours" if batch else slowest,
         "latency_assumed": latency,
-        "sample_prompt": sample,
     }

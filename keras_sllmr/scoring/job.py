@@ -2,8 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -11,13 +10,13 @@ import pandas as pd
 from keras_sllmr.scoring.calibration import calibrate, impute
 from keras_sllmr.scoring.candidates import Candidates, CandidateSettings
 from keras_sllmr.scoring.choices import Calibration, Missing
+from keras_sllmr.scoring.progress import Progress, Told, cost_of
 from keras_sllmr.scoring.sampler import CandidateSampler
 from keras_sllmr.scoring.teachers.base import AskedTeacher, Opinion, Teacher
 from keras_sllmr.store.history import history_before
 from keras_sllmr.store.score_table import ScoreTable, write_score_table
 from keras_sllmr.store.split import LeaveOneOut
 
-Progress = Callable[[int, int], None]
 Block = tuple[np.ndarray, np.ndarray]
 
 
@@ -70,7 +69,7 @@ def score_candidates(
     )
     started = time.monotonic()
     rows = sampler.rows(np.arange(1, split.store.n_users + 1))
-    told = _Told(progress, rows * (2 if asked else 1))
+    told = Told(progress, rows * (2 if asked else 1))
     if isinstance(teacher, AskedTeacher):
         users = np.arange(1, split.store.n_users + 1) if order is None else order
         teacher.ask(AskingBlocks(sampler, users, chunk=min(chunk, 64)), progress=told)
@@ -91,11 +90,6 @@ def score_candidates(
             done += sampler.rows(users)
             told(done)
 
-    def cost() -> dict[str, Any]:
-        report = teacher.report() if isinstance(teacher, AskedTeacher) else _FREE
-        seconds = round(time.monotonic() - started, 1)
-        return {"pairs": pairs, **report, "seconds": seconds}
-
     write_score_table(
         path,
         split.store,
@@ -106,12 +100,9 @@ def score_candidates(
             "calibration": calibration,
             "missing": missing,
         },
-        cost=cost,
+        cost=lambda: cost_of(teacher, pairs, started),
     )
     return ScoreTable(path, split.store)
-
-
-_FREE: dict[str, Any] = {"requests": 0, "tokens": 0, "usd": 0.0}
 
 
 class AskingBlocks:
@@ -179,14 +170,3 @@ def _scored(
         spread=np.where(imputed, 0, opinion.spread),
         answers=np.where(imputed, 0, opinion.answers),
     )
-
-
-class _Told:
-    """Progress in users over the job's one or two passes."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self.progress, self.total, self.base = progress, total, 0
-
-    def __call__(self, done: int) -> None:
-        if self.progress:
-            self.progress(min(self.base + int(done), self.total), self.total)

@@ -4,16 +4,20 @@ from typing import Any
 
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.scoring.retrieval import require_retrieval
 from keras_sllmr.store.feature_store import FeatureStore
 
 
-def check_backbone(backbone: Any, spec: FeatureSpec, store: FeatureStore) -> None:
+def check_backbone(
+    backbone: Any, spec: FeatureSpec, store: FeatureStore, retrieval: Any = None
+) -> None:
     """Raises `ConfigError` unless the backbone reads what `store` and `spec` can give.
 
     Args:
         backbone: see `RawIdScorer`.
         spec: sizes of the features.
         store: the feature store.
+        retrieval: finds a row's examples. Defaults to none.
     """
     sizes = (spec.n_users, spec.n_items, spec.n_attributes)
     found = (store.n_users, store.n_items, store.n_attributes)
@@ -29,6 +33,7 @@ def check_backbone(backbone: Any, spec: FeatureSpec, store: FeatureStore) -> Non
         "history": [length],
         "item_attributes": [width],
         "history_attributes": [length * width],
+        "examples": [spec.examples],
         **{column.name: list(column.shape) for column in spec.columns},
     }
     inputs = getattr(backbone, "input", None)
@@ -39,6 +44,7 @@ def check_backbone(backbone: Any, spec: FeatureSpec, store: FeatureStore) -> Non
             f"among {', '.join(shapes)}; export the `backbone` of a selective model. "
             f"Received: {received}"
         )
+    require_retrieval(inputs, retrieval)
     for column in spec.columns:
         if column.name in inputs:
             column.column(store)  # raises when there is none like it

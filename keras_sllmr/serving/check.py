@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.errors import ConfigError, StoreError
+from keras_sllmr.scoring.retrieval import ExampleRetrieval, require_retrieval
 from keras_sllmr.serving.expected import Expected
 from keras_sllmr.serving.export import export_manifest
 from keras_sllmr.serving.fresh_process import pack, unpack
@@ -32,6 +33,8 @@ def check_export(
     store: FeatureStore,
     rows: int = 64,
     seed: int = 0,
+    *,
+    retrieval: ExampleRetrieval | None = None,
 ) -> dict[str, Any]:
     """Compares every signature of an export with the backbone on validation rows.
 
@@ -46,18 +49,21 @@ def check_export(
         store: the feature store.
         rows: int ≥ 1. Validation rows to compare, at most all. Defaults to `64`.
         seed: int. Of the choice of rows. Defaults to `0`.
+        retrieval: finds a row's examples, as `export_model` got it. Defaults to none.
 
     Returns:
         `rows`, how many were compared; `max_abs_diff` of the outputs; and by signature
         under `signatures`.
 
     Raises:
-        ConfigError: when `rows` is below 1.
+        ConfigError: when `rows` is below 1, or the backbone reads examples that nothing
+            finds.
         StoreError: when the export cannot be loaded and called, or differs by more
             than 1e-5, of logits above 1 by more than this share.
     """
     if rows < 1:
         raise ConfigError(f"`rows` must be at least 1. Received: rows={rows}")
+    require_retrieval(backbone.input, retrieval)
     split = LeaveOneOut(store)
     every = split.validation
     chosen = permutation(len(every), seed)[:rows]
@@ -76,8 +82,12 @@ def check_export(
     )
     items = np.column_stack([targets.items, candidates])
     width = items.shape[1]
-    features = FeatureTables(split, spec, list(backbone.input)).features(
-        np.repeat(targets.users, width), np.repeat(targets.positions, width), items.flat
+    features = FeatureTables(
+        split, spec, list(backbone.input), retrieval=retrieval
+    ).features(
+        np.repeat(targets.users, width),
+        np.repeat(targets.positions, width),
+        items.ravel(),
     )
     logits = np.reshape(backbone(features, training=False), items.shape).astype(float)
     expected = Expected(logits[:, 0], logits[:, 1:], candidates, store.item_ids)

@@ -5,6 +5,7 @@ import platform
 import re
 import tempfile
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from keras_sllmr.compat import tf
 from keras_sllmr.errors import ConfigError, StoreError
 from keras_sllmr.io.atomic import replace_folder
 from keras_sllmr.io.lock import exclusive
+from keras_sllmr.scoring.retrieval import ExampleRetrieval
 from keras_sllmr.serving.backbone_check import check_backbone
 from keras_sllmr.serving.model_card import CARD_FILE, model_card
 from keras_sllmr.serving.requests import Requests
@@ -44,6 +46,7 @@ def export_model(
     labels: Collection[str] = (),
     base_path: str | None = None,
     dense_ids: bool = False,
+    retrieval: ExampleRetrieval | None = None,
     verify: Callable[[Path], object] | None = None,
 ) -> Path:
     """Writes the bare backbone with its look-ups as a SavedModel, whole or not at all.
@@ -51,8 +54,9 @@ def export_model(
     In its `assets.extra/` are a manifest, a model card and warm-up requests; beside the
     versions, the server's configuration, see `ServerConfig`.
 
-    The graph is the look-up of raw ids and the backbone's inference: nothing of the
-    trainer, the gate or the LLM. See `RawIdScorer.signatures` for inputs and outputs.
+    The graph is the look-up of raw ids, the backbone's inference and what that reads,
+    be it knowledge or examples: nothing of the trainer, the gate or the LLM. See
+    `RawIdScorer.signatures` for inputs and outputs.
 
     Args:
         backbone: functional `keras.Model`, see `RawIdScorer`.
@@ -72,6 +76,8 @@ def export_model(
             `models.config` says, else to `/models/<name>`.
         dense_ids: bool. Export `rank_dense`, too, which takes the store's indices?
             Defaults to `False`.
+        retrieval: finds a row's examples, for a backbone that reads some; see
+            `TrainedModel.retrieval`. Defaults to none.
         verify: called with the whole export before it is put in place; when it raises,
             nothing is. See `check_export`.
 
@@ -80,7 +86,8 @@ def export_model(
 
     Raises:
         ConfigError: on a name that is no folder name, a version below 1, a backbone
-            that does not fit `spec` and `store`, or a label of another version.
+            that does not fit `spec` and `store`, or reads examples that nothing finds,
+            or a label of another version.
         DataError: when an id holds a line break.
         StoreError: when the version exists, another job exports this model, or the
             disk is full.
@@ -96,7 +103,7 @@ def export_model(
         )
     if version is not None and version < 1:
         raise ConfigError(f"`version` must be at least 1. Received: version={version}")
-    check_backbone(backbone, spec, store)
+    check_backbone(backbone, spec, store, retrieval)
     base = Path(folder) / name
     with exclusive(base):
         if version is None:
@@ -113,7 +120,15 @@ def export_model(
             )
         with replace_folder(path) as beside:
             extra = beside / _EXTRA
-            signatures = _save(backbone, spec, store, beside, dense_ids)
+            module = partial(
+                RawIdScorer,
+                backbone,
+                spec,
+                store,
+                dense_ids=dense_ids,
+                retrieval=retrieval,
+            )
+            signatures = _save(module, beside)
             extra.mkdir()
             write_warmup(
                 extra / WARMUP_FILE,
@@ -134,6 +149,7 @@ def export_model(
                     "users": store.n_users,
                     "items": store.n_items,
                     "parameters": backbone.count_params(),
+                    **({} if retrieval is None else {"examples": retrieval.size}),
                 },
                 name=name,
                 version=version,
@@ -196,18 +212,17 @@ def load_export(path: str | os.PathLike[str]) -> Any:
         ) from error
 
 
-def _save(
-    backbone: Any,
-    spec: FeatureSpec,
-    store: FeatureStore,
-    folder: Path,
-    dense_ids: bool,
-) -> dict[str, Any]:
-    """Saves the graph; gives what the manifest says of its signatures."""
+def _save(make: Callable[..., RawIdScorer], folder: Path) -> dict[str, Any]:
+    """Saves the graph; gives what the manifest says of its signatures.
+
+    Args:
+        make: gives the graph's module by the folder of its vocabulary files.
+        folder: where to.
+    """
     # TensorFlow names a table by its file's path, and one process's tables of one name
     # are one: a folder of its own keeps each export's vocabulary apart.
     with tempfile.TemporaryDirectory() as vocabularies:
-        module = RawIdScorer(backbone, spec, store, vocabularies, dense_ids=dense_ids)
+        module = make(vocabularies)
         try:
             signatures = module.signatures()
             tf.saved_model.save(module, str(folder), signatures=signatures)

@@ -41,12 +41,14 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     source = manifest["store"].get("parent", {})
     return environment.get_template("model_card.md").render(
         **{
-            key: manifest[key]
-            for key in ("name", "version", "created", "code_version", "counts")
+            key: manifest[key] for key in ("name", "version", "created", "code_version")
         },
+        counts={"examples": 0, **manifest["counts"]},
         signatures=manifest["signatures"],
         versions=manifest["versions"],
-        features=manifest["settings"]["features"],
+        # What most models do not read is left out there.
+        features={"user_index": 0, "examples": 0, **manifest["settings"]["features"]},
+        estimate=metrics.get("full_sample"),
         store=manifest["store"],
         source=source.get("kind"),
         files=source.get("files", []),
@@ -75,18 +77,22 @@ def metrics_of(group: Mapping[str, Any], method: str) -> dict[str, Any]:
         method: str.
 
     Returns:
-        `figures`, by metric and slice; `slices`, their rows and users; and
-        `differences` from the baseline, if it is not the method itself.
+        `figures`, by metric and slice; `slices`, their rows and users;
+        `differences` from the baseline, if it is not the method itself; and
+        `full_sample`, where `auc_full` is an estimate from so many items a row.
     """
+    found = group["methods"].get(method, {})
+    sample = found.get("full_sample")
     figures = {
         name: by_slice
-        for name, by_slice in group["methods"].get(method, {}).items()
+        for name, by_slice in found.items()
         if isinstance(by_slice, dict) and name not in ("spread", "calibration")
     }
     return {
         "figures": figures,
         "slices": group["slices"],
         "differences": [one for one in group["differences"] if one["method"] == method],
+        **({} if sample is None else {"full_sample": sample}),
     }
 
 

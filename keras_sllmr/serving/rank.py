@@ -1,25 +1,27 @@
 """The served ranking: candidates of a user scored together, the best of them sorted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from keras_sllmr.compat import tf
-from keras_sllmr.evaluation.grid_function import GridFunction
 from keras_sllmr.serving.raw_features import RawFeatures
 
 
 class Ranking(tf.Module):
-    """Ranks each user's own candidates, with the user's share of the work done once.
+    """Ranks each user's own candidates.
 
     Args:
-        grid: the backbone's logits of users x items.
-        features: look-ups of its features.
+        score: from one user's features `[1, ...]` and the indices of some items, int32
+            `[C]`, to their logits `[C]`.
+        features: look-ups of a backbone's features.
     """
 
-    def __init__(self, grid: GridFunction, features: RawFeatures) -> None:
+    def __init__(
+        self, score: Callable[[Mapping[str, Any], Any], Any], features: RawFeatures
+    ) -> None:
         super().__init__()
-        # In a closure, as tf.Module would save what a grid refers to.
-        self._grid = lambda users, items: grid(users, items)
+        # In a closure, as tf.Module would save what it refers to.
+        self._score = lambda user, items: score(user, items)
         self._features = features
 
     def specs(self, ids: Any) -> list[Any]:
@@ -87,7 +89,7 @@ class Ranking(tf.Module):
 
         def of_one(one: tuple[dict[str, Any], Any]) -> Any:
             user = {name: x[tf.newaxis] for name, x in one[0].items()}
-            return self._grid(user, self._features.of_items(one[1]))[0]
+            return self._score(user, one[1])
 
         def of_all() -> Any:
             return tf.map_fn(

@@ -1,7 +1,7 @@
 """Features from raw ids and cells, in a served graph."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from keras_sllmr.store.feature_store import FeatureStore
 
 
 class RawFeatures(tf.Module):
-    """Look-ups of ids, item attributes and columns for a backbone.
+    """Look-ups of ids, item attributes, columns and examples for a backbone.
 
     Args:
         names: the backbone's inputs.
@@ -21,6 +21,9 @@ class RawFeatures(tf.Module):
         store: the feature store that the backbone was trained on.
         folder: where the vocabulary files are written, one text a line. They must stay
             until the module has been saved, which copies them.
+        retrieval: finds the examples of rows, if the backbone reads some, see
+            `scoring.retrieval.ExampleRetrieval`. Every stored one is the past of a
+            request, so that it needs no user. Defaults to none.
 
     Raises:
         ConfigError: when the store lacks a column of `spec`.
@@ -33,9 +36,13 @@ class RawFeatures(tf.Module):
         spec: FeatureSpec,
         store: FeatureStore,
         folder: str | os.PathLike[str],
+        retrieval: Any = None,
     ) -> None:
         super().__init__()
         self._names = names
+        self._retrieval = retrieval if "examples" in names else None
+        # Examples are found by the history, whether or not the backbone reads it too.
+        self._of_users = names if self._retrieval is None else (*names, "history")
         self._length, self._width = spec.history_length, spec.attribute_width
         folder = Path(folder)
         self._items = vocabulary_table(
@@ -69,10 +76,12 @@ class RawFeatures(tf.Module):
         features = {"item": items} | self._columns.of_items(items)
         if "item_attributes" in self._names:
             features["item_attributes"] = tf.gather(self._attributes, items)
-        return self._read(features)
+        return self._read(features, self._names)
 
     def of_users(self, history: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The backbone's features of users by histories of indices and their cells.
+        """Features of users by histories of indices and their cells.
+
+        They are the backbone's, and those that `of_pairs` needs.
 
         Args:
             history: int32 `[rows, H]`, oldest first; 0 is unknown or padding.
@@ -86,10 +95,24 @@ class RawFeatures(tf.Module):
             features["history_attributes"] = tf.reshape(
                 tf.gather(self._attributes, window), [-1, self._length * self._width]
             )
-        return self._read(features)
+        return self._read(features, self._of_users)
 
-    def _read(self, features: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: x for name, x in features.items() if name in self._names}
+    def of_pairs(self, users: Mapping[str, Any], items: Any) -> dict[str, Any]:
+        """All of the backbone's features of rows, a user and an item in each.
+
+        Args:
+            users: features of users, see `of_users`, `[rows, ...]`.
+            items: int32 `[rows]`. Indices of items.
+        """
+        features = dict(users)
+        if self._retrieval is not None:
+            features["examples"] = self._retrieval(users["history"], items)
+        features |= self.of_items(items)
+        return self._read(features, self._names)
+
+    @staticmethod
+    def _read(features: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+        return {name: x for name, x in features.items() if name in names}
 
     def _window(self, history: Any) -> Any:
         """The last known items of each row, right-aligned: `[N, history_length]`."""

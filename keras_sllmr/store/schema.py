@@ -38,6 +38,32 @@ VIEWS: dict[str, dict[str, tuple[str, str]]] = {
     },
 }
 
+# The views of what is made of a store later. Each such table has a schema of its own
+# views alone: a store's schema, and with it its fingerprint, stays what it was.
+TABLE_VIEWS: dict[str, dict[str, tuple[str, str]]] = {
+    "row_scores": {"scores": ("FLOAT", "many")},
+    "user_knowledge": {
+        "user_id": ("BYTES", "one"),
+        "position": ("INT", "one"),
+        "text": ("BYTES", "one"),
+        "vector": ("FLOAT", "many"),
+    },
+    "item_knowledge": {
+        "item_id": ("BYTES", "one"),
+        "text": ("BYTES", "one"),
+        "vector": ("FLOAT", "many"),
+    },
+    "example": {
+        "user_id": ("BYTES", "one"),
+        "item_id": ("BYTES", "one"),
+        "position": ("INT", "one"),
+        "label": ("INT", "one"),
+        "chain": ("BYTES", "one"),
+        "vector": ("FLOAT", "many"),
+    },
+    "row_neighbours": {"neighbours": ("INT", "many")},
+}
+
 # The views of further columns, one record a user, item or event in the store's order.
 COLUMN_VIEWS: dict[Entity, str] = {
     "user": "user_columns",
@@ -59,7 +85,10 @@ def vocabulary_view(name: str) -> str:
 
 
 def write_schema(
-    path: str | os.PathLike[str], columns: Mapping[ColumnSpec, int] | None = None
+    path: str | os.PathLike[str],
+    columns: Mapping[ColumnSpec, int] | None = None,
+    *,
+    views: Iterable[str] = tuple(VIEWS),
 ) -> None:
     """Writes `schema.pbtxt`; each view is an environment of the schema.
 
@@ -67,19 +96,20 @@ def write_schema(
         path: the file.
         columns: size of the vocabulary of each further column, 0 for numeric ones; it
             becomes the column's integer domain. Defaults to no such columns.
+        views: names of the views beside those of the columns. Defaults to a store's.
     """
-    sizes = columns or {}
-    views = VIEWS | _views_of(sizes)
-    schema = schema_pb2.Schema(default_environment=sorted(views))
+    sizes, fixed = columns or {}, VIEWS | TABLE_VIEWS
+    forms = {view: fixed[view] for view in views} | _views_of(sizes)
+    schema = schema_pb2.Schema(default_environment=sorted(forms))
     features: dict[str, tuple[str, str, list[str]]] = {}
-    for view, held in views.items():
+    for view, held in forms.items():
         for name, (kind, valency) in held.items():
             features.setdefault(name, (kind, valency, []))[2].append(view)
     domains = {spec.name: size for spec, size in sizes.items() if _indexed(spec)}
     for name, (kind, valency, inside) in features.items():
         feature = schema.feature.add(name=name, type=schema_pb2.FeatureType.Value(kind))
         feature.in_environment.extend(inside)
-        feature.not_in_environment.extend(sorted(set(views) - set(inside)))
+        feature.not_in_environment.extend(sorted(set(forms) - set(inside)))
         if valency == "one":
             feature.shape.SetInParent()
             feature.presence.min_fraction = 1.0
@@ -122,7 +152,8 @@ def parsing_spec(path: str | os.PathLike[str], view: str) -> dict[str, Any]:
     features = _parsed(path).get(view)
     if features is None:
         raise StoreError(f"{path} has no view named {view!r}.")
-    if features != (VIEWS | _views_of(read_columns(path))).get(view):
+    known = VIEWS | TABLE_VIEWS | _views_of(read_columns(path))
+    if features != known.get(view):
         raise StoreError(
             f"{path} does not describe the view {view!r} as it was written. Received: "
             f"{features}. Make it again from its source."

@@ -2,28 +2,25 @@
 
 import os
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from keras_sllmr.errors import StoreError
-from keras_sllmr.io.tfrecord import read_shards
 from keras_sllmr.store.feature_store import FeatureStore
-from keras_sllmr.store.manifest import read_manifest
-from keras_sllmr.store.schema import SCORE_VERSION, parsing_spec
+from keras_sllmr.store.schema import SCORE_VERSION
 from keras_sllmr.store.score_writer import (
     NEGATIVE,
     POSITIVE,
     UNKNOWN,
     write_score_table,
 )
+from keras_sllmr.store.store_table import StoreTable, texts_of
 
 __all__ = ["NEGATIVE", "POSITIVE", "UNKNOWN", "ScoreTable", "write_score_table"]
 
 
-class ScoreTable:
+class ScoreTable(StoreTable):
     """LLM scores of (user, item) pairs, joined to a store by a vectorised look-up.
 
     A pair without a score stays missing: `lookup` returns a mask, never an imputed
@@ -38,30 +35,17 @@ class ScoreTable:
             of a column when the shards are damaged.
     """
 
-    def __init__(self, path: str | os.PathLike[str], store: FeatureStore) -> None:
-        self.path = Path(path)
-        self.store = store
-        self.manifest = read_manifest(
-            self.path, kind="llm_score", schema_version=SCORE_VERSION
-        )
-        made_for = str(self.manifest["parent"].get("store"))
-        if made_for != store.fingerprint:
-            raise StoreError(
-                f"{self.path} was scored for the store {made_for[:12]}. Received: the "
-                f"store {store.fingerprint[:12]} at {store.path}. Score it again."
-            )
+    kind = "llm_score"
+    version = SCORE_VERSION
+    remedy = "Score it again."
 
     @cached_property
-    def _columns(self) -> dict[str, np.ndarray]:
+    def _scores(self) -> dict[str, np.ndarray]:
         """Read when first needed: who only writes a table need not hold it."""
-        columns = read_shards(
-            self.path / "views" / "llm_score",
-            parsing_spec(self.path / "schema.pbtxt", "llm_score"),
-            count=self.manifest["counts"].get("llm_score"),
-        )
-        users = _indices(columns.pop("user_id"), self.store.user_ids)
-        items = _indices(columns.pop("item_id"), self.store.item_ids)
-        origins = np.array(_decoded(columns.pop("origin")), dtype=str)
+        columns = self._columns("llm_score")
+        users = self._indices(columns.pop("user_id"), self.store.user_ids)
+        items = self._indices(columns.pop("item_id"), self.store.item_ids)
+        origins = np.array(texts_of(columns.pop("origin")), dtype=str)
         columns |= {"user": users, "item": items, "origin": origins}
         order = np.argsort(self._key(users, items), kind="stable")
         return {name: column[order] for name, column in columns.items()}
@@ -69,42 +53,42 @@ class ScoreTable:
     @property
     def users(self) -> np.ndarray:
         """int64 `[pairs]`. User indices, ascending."""
-        return self._columns["user"]
+        return self._scores["user"]
 
     @property
     def items(self) -> np.ndarray:
         """int64 `[pairs]`. Item indices, ascending for each user."""
-        return self._columns["item"]
+        return self._scores["item"]
 
     @property
     def scores(self) -> np.ndarray:
         """float32 `[pairs]` in [0, 1]."""
-        return self._columns["score"]
+        return self._scores["score"]
 
     @property
     def positions(self) -> np.ndarray:
         """int64 `[pairs]`. The history that was shown ends before this position."""
-        return self._columns["position"]
+        return self._scores["position"]
 
     @property
     def labels(self) -> np.ndarray:
         """int64 `[pairs]`. 1 hidden training positive, 0 its negative, −1 unknown."""
-        return self._columns["label"]
+        return self._scores["label"]
 
     @property
     def spread(self) -> np.ndarray:
         """float32 `[pairs]`. Standard deviation over the answers that are averaged."""
-        return self._columns["spread"]
+        return self._scores["spread"]
 
     @property
     def answers(self) -> np.ndarray:
         """int64 `[pairs]`. How many answers that is; 0 of an imputed score."""
-        return self._columns["answers"]
+        return self._scores["answers"]
 
     @property
     def origins(self) -> np.ndarray:
         """Why each pair was scored, str `[pairs]`."""
-        return self._columns["origin"]
+        return self._scores["origin"]
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -181,19 +165,3 @@ class ScoreTable:
             shard_size=shard_size,
         )
         return cls(path, store)
-
-
-def _decoded(values: np.ndarray) -> list[str]:
-    return [value.decode("utf-8") for value in values]
-
-
-def _indices(ids: np.ndarray, vocabulary: np.ndarray) -> np.ndarray:
-    text = _decoded(ids)
-    found = pd.Index(vocabulary).get_indexer(pd.Index(text, dtype=object))
-    if (found <= 0).any():
-        unknown = text[int(np.argmax(found <= 0))]
-        raise StoreError(
-            f"The score table names {unknown!r}, which the store does not have. Score "
-            "the store again."
-        )
-    return found.astype(np.int64)

@@ -1,24 +1,16 @@
 """Item text vectors: a feature view made by a frozen sentence encoder."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 
-from keras_sllmr.errors import DataError, StoreError
-from keras_sllmr.io.atomic import replace_folder
-from keras_sllmr.io.lock import exclusive
-from keras_sllmr.io.tfrecord import example, read_shards, write_shards
+from keras_sllmr.io.tfrecord import example
 from keras_sllmr.store.feature_store import FeatureStore
-from keras_sllmr.store.manifest import (
-    read_manifest,
-    require_replaceable,
-    write_manifest,
-)
-from keras_sllmr.store.schema import SCHEMA_VERSION, parsing_spec, write_schema
+from keras_sllmr.store.schema import VIEWS
+from keras_sllmr.store.store_table import StoreTable, finite_vectors, with_empty_row
 
 
-class TextVectors:
+class TextVectors(StoreTable):
     """A vector an item, for encoder teachers and as a field of the backbones.
 
     Args:
@@ -29,25 +21,16 @@ class TextVectors:
         StoreError: when it is missing or damaged, or was made for another store.
     """
 
+    kind = "item_text"
+    views = tuple(VIEWS)
+    remedy = "Encode it again with `sllmr encode`."
+
     def __init__(self, path: str | os.PathLike[str], store: FeatureStore) -> None:
-        self.path = Path(path)
-        self.manifest = read_manifest(
-            self.path, kind="item_text", schema_version=SCHEMA_VERSION
-        )
-        if self.manifest["parent"].get("store") != store.fingerprint:
-            raise StoreError(
-                f"{self.path} was encoded for another store than {store.path}. "
-                "Encode it again with `sllmr encode`."
-            )
-        columns = read_shards(
-            self.path / "views" / "item_text",
-            parsing_spec(self.path / "schema.pbtxt", "item_text"),
-            count=store.n_items,
-        )
-        flat, _ = columns["vector"]
-        flat = flat.reshape(store.n_items, -1)
+        super().__init__(path, store)
         #: float32 `[n_items + 1, t]`, unit length; a zero row is "no text".
-        self.vectors = np.concatenate([np.zeros_like(flat[:1]), flat])
+        self.vectors = with_empty_row(
+            self._matrix(self._columns("item_text")["vector"])
+        )
 
     @property
     def encoder(self) -> str:
@@ -76,34 +59,15 @@ class TextVectors:
             StoreError: when something other than text vectors is there, another job
                 writes it, or the disk is full.
         """
-        with np.errstate(over="ignore"):
-            vectors = np.asarray(vectors, np.float32)
-        rows, bad = store.n_items + 1, int((~np.isfinite(vectors)).sum())
-        if vectors.ndim != 2 or len(vectors) != rows or not vectors.shape[1] or bad:
-            raise DataError(
-                "Text vectors must be finite and have a row an item and one for "
-                f"padding: shape [{rows}, t]. Received: shape {list(vectors.shape)}, "
-                f"{bad} values that are not finite."
-            )
-        require_replaceable(path, kind="item_text")
-        with exclusive(path), replace_folder(path) as folder:
-            write_schema(folder / "schema.pbtxt")
-            write_shards(
-                folder / "views" / "item_text",
-                (
-                    example(item_id=item, vector=vector)
-                    for item, vector in zip(
-                        store.item_ids[1:], vectors[1:], strict=True
-                    )
-                ),
-                count=store.n_items,
-            )
-            write_manifest(
-                folder,
-                kind="item_text",
-                schema_version=SCHEMA_VERSION,
-                parent={"store": store.fingerprint},
-                settings={"encoder": encoder, "dimension": vectors.shape[1]},
-                counts={"item_text": store.n_items},
-            )
+        vectors = finite_vectors(vectors, store.n_items + 1, of="an item")
+        records = (
+            example(item_id=item, vector=vector)
+            for item, vector in zip(store.item_ids[1:], vectors[1:], strict=True)
+        )
+        cls._write(
+            path,
+            store,
+            {"item_text": (store.n_items, records)},
+            settings={"encoder": encoder, "dimension": vectors.shape[1]},
+        )
         return cls(path, store)

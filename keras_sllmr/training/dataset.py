@@ -17,6 +17,7 @@ from keras_sllmr.store.split import LeaveOneOut, Targets
 from keras_sllmr.training.batch import GUIDANCE, LABELLED, PROBES
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.guidance import GuidanceBlocks
+from keras_sllmr.training.row_inputs import RowInputs
 from keras_sllmr.training.signals import SignalTables
 
 _NEGATIVE, _ORDER, _BLOCKS, _GATE_PROBES = 301, 302, 303, 304
@@ -65,6 +66,9 @@ class TrainingData:
         split: the store's split.
         tables: gathers the features.
         scores: the LLM's score table, or `None` for plain batches.
+        rows: what was made offline for every training row, or none, see `RowInputs`:
+            the labelled rows then have it, and their negatives are those that it was
+            made for, in turns by the epoch. Not with `scores`.
         settings: sizes. Defaults to `BatchSettings()`.
         labelled_pairs: bool. Do labelled items that have scores join the guidance: the
             other probes, and the labelled rows themselves?
@@ -76,8 +80,9 @@ class TrainingData:
         held_out: the probes that judge the gate, or `None` without scores.
 
     Raises:
-        ConfigError: when a batch has no room for a positive and its negatives, or
-            `labelled_pairs` meets `shuffled_from`.
+        ConfigError: when a batch has no room for a positive and its negatives,
+            `labelled_pairs` meets `shuffled_from`, or `rows` meets `scores` or another
+            number of negatives than one, uniformly drawn.
         DataError: when the score table has no pair to learn from, or too few probes.
     """
 
@@ -87,13 +92,14 @@ class TrainingData:
         tables: FeatureTables,
         *,
         scores: ScoreTable | None = None,
+        rows: RowInputs | None = None,
         settings: BatchSettings | None = None,
         labelled_pairs: bool = False,
         shuffled_from: int | None = None,
         seed: int = 0,
     ) -> None:
         self.split, self.tables, self.seed = split, tables, seed
-        self.scores = scores
+        self.scores, self.row_inputs = scores, rows
         self.labelled_scores = labelled_pairs and scores is not None
         self.settings = settings = settings or BatchSettings()
         group = 1 + settings.negatives
@@ -108,6 +114,8 @@ class TrainingData:
                 "would keep their true scores. Received: "
                 f"shuffled_from={shuffled_from}, labelled_pairs=True"
             )
+        if rows is not None:
+            _check_rows(scores, settings)
         self.signals = SignalTables(
             split, cold_max=settings.cold_max, tail_share=settings.tail_share
         )
@@ -193,7 +201,11 @@ class TrainingData:
         order = permutation(len(train), self.seed, _ORDER, epoch)
         order = order[: steps * self.positives]
         users, positions = train.users[order], train.positions[order]
-        drawn = self._negatives(users, positions, train.items[order], epoch)
+        given: dict[str, np.ndarray] = {}
+        if self.row_inputs is None:
+            drawn = self._negatives(users, positions, train.items[order], epoch)
+        else:
+            drawn, given = self.row_inputs.of_epoch(order, epoch)
         shape = (steps, self.positives)
         items = np.concatenate([train.items[order][:, np.newaxis], drawn], axis=1)
         plan = {
@@ -205,6 +217,8 @@ class TrainingData:
             rows = self._block_rows(len(block), steps * users_a_step, epoch, key)
             plan[name] = rows.reshape(steps, users_a_step)
         plan = {name: value.astype(np.int64) for name, value in plan.items()}
+        for name, values in given.items():
+            plan[name] = values.reshape(*shape, *values.shape[1:])
         if self.labelled_scores:
             plan["score"], plan["scored"] = self._joined(plan)
         return plan
@@ -279,6 +293,10 @@ class TrainingData:
         labels = np.zeros((self.positives, 1 + self.settings.negatives), np.float32)
         labels[:, 0] = 1
         labelled = self._features(step["user"], step["position"], step["item"])
+        if "examples" in step:
+            labelled["item"]["examples"] = step["examples"]
+        if "teacher" in step:
+            labelled["teacher"] = step["teacher"]
         if self.labelled_scores and GUIDANCE in blocks:
             labelled |= {
                 "score": step["score"],
@@ -322,6 +340,19 @@ class TrainingData:
             "signals": self.signals.of(users, items),
             **referred,
         }
+
+
+def _check_rows(scores: ScoreTable | None, settings: BatchSettings) -> None:
+    if scores is not None:
+        raise ConfigError(
+            "`rows` and `scores` exclude each other: a method takes one. Received: both"
+        )
+    if settings.negatives != 1 or settings.negative_sampling != "uniform":
+        raise ConfigError(
+            "What was made offline for the training rows is of one uniformly drawn "
+            f"negative a positive. Received: negatives={settings.negatives}, "
+            f"negative_sampling={settings.negative_sampling!r}"
+        )
 
 
 def _without(train: Targets, probes: GuidanceBlocks) -> Targets:

@@ -1,13 +1,19 @@
 """The store's tables as tensors: features of rows are gathered, never stored."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.compat import tf
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.store.columns import Entity
 from keras_sllmr.store.split import LeaveOneOut
+
+#: From histories `[rows, H]`, items, users and positions `[rows]` to the indices of
+#: the rows' examples, `[rows, K]`; see `scoring.retrieval.ExampleRetrieval`.
+Retrieval: TypeAlias = Callable[..., Any]
 
 
 class FeatureTables:
@@ -17,25 +23,39 @@ class FeatureTables:
         split: the store's split.
         spec: sizes of the features.
         names: features to gather. Defaults to all that `spec` has.
+        retrieval: finds the rows' examples, if they are among the features.
+        known_from: int `[n_users + 1]`. Rows before this position have no user, whose
+            knowledge would tell them their target. Defaults to none such.
 
     Raises:
         ConfigError: on a feature that `spec` or the store does not have.
     """
 
     def __init__(
-        self, split: LeaveOneOut, spec: FeatureSpec, names: Sequence[str] | None = None
+        self,
+        split: LeaveOneOut,
+        spec: FeatureSpec,
+        names: Sequence[str] | None = None,
+        *,
+        retrieval: Retrieval | None = None,
+        known_from: np.ndarray | None = None,
     ) -> None:
         store = split.store
-        self.spec = spec
+        self.spec, self._retrieval = spec, retrieval
         self.names = tuple(spec.inputs()) if names is None else tuple(names)
         known = {"user", "item", "history", "item_attributes", "history_attributes"}
         known |= {column.name for column in spec.columns}
+        if retrieval is not None:
+            known |= set(spec.pair_inputs)
         unknown = sorted(set(self.names) - known)
         if unknown:
             raise ConfigError(
                 f"Features must be among {', '.join(sorted(known))}. "
                 f"Received: {', '.join(unknown)}"
             )
+        self._known_from = None
+        if known_from is not None:
+            self._known_from = tf.constant(known_from, tf.int64)
         self._events = tf.constant(store.events.values, tf.int32)
         self._offsets = tf.constant(store.events.offsets, tf.int64)
         self._attributes = tf.constant(store.attributes.padded(spec.attribute_width))
@@ -59,6 +79,10 @@ class FeatureTables:
             Each feature as int32, numeric columns as float32, `[..., ...]`.
         """
         columns = self.user_features(users, positions) | self.item_features(items)
+        if "examples" in self.names and self._retrieval is not None:
+            columns["examples"] = self._retrieval(
+                self._history(users, positions), items, users, positions
+            )
         return {name: columns[name] for name in self.names}
 
     def user_features(
@@ -74,7 +98,12 @@ class FeatureTables:
                 `False`.
         """
         history = self._history(users, positions)
-        columns = {"user": tf.cast(users, tf.int32), "history": history}
+        known = tf.cast(users, tf.int32)
+        if self._known_from is not None:
+            place = tf.cast(positions, tf.int64)
+            early = place < tf.gather(self._known_from, users)
+            known = tf.where(early, tf.zeros_like(known), known)
+        columns = {"user": known, "history": history}
         if "history_attributes" in self.names:
             of_history = tf.gather(self._attributes, history)
             width = self.spec.history_length * self.spec.attribute_width

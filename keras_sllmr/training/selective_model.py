@@ -8,6 +8,7 @@ from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.layers.gate import Gate
 from keras_sllmr.losses.agreement import agreement_loss
+from keras_sllmr.losses.distillation import Distillation
 from keras_sllmr.losses.pairwise_hinge import PairwiseHinge
 from keras_sllmr.losses.regularizer import BlockGate, Regularizer
 from keras_sllmr.training.batch import (
@@ -42,10 +43,14 @@ class SelectiveModel(keras.Model):
         uncertainty: measures the gate's signal of that name. Defaults to `Entropy()`.
         regularizer: what the LLM's scores ask for. Defaults to `PairwiseHinge()`.
         weight: float ≥ 0. λ. Defaults to `0.1` (paper 4.4).
+        distillation: a loss on the labelled rows that a teacher scored, where the
+            labelled block has `teacher` `[users, C]`, NaN for no score. Defaults to
+            none.
+        distillation_weight: float ≥ 0. Its weight. Defaults to `0.1`.
 
     Raises:
         ConfigError: when the backbone does not take a dict of features to one logit,
-            or `weight` is negative.
+            or a weight is negative.
 
     Example:
         >>> features = {"item": keras.Input((), dtype="int32", name="item")}
@@ -69,12 +74,22 @@ class SelectiveModel(keras.Model):
         uncertainty: Uncertainty | None = None,
         regularizer: Regularizer | None = None,
         weight: float = 0.1,
+        distillation: Distillation | None = None,
+        distillation_weight: float = 0.1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         _check_backbone(backbone)
-        if not weight >= 0:
-            raise ConfigError(f"`weight` must be at least 0. Received: weight={weight}")
+        for name, value in (
+            ("weight", weight),
+            ("distillation_weight", distillation_weight),
+        ):
+            if not value >= 0:
+                raise ConfigError(
+                    f"`{name}` must be at least 0. Received: {name}={value}"
+                )
+        self.distillation = distillation
+        self.distillation_weight = float(distillation_weight)
         self.backbone = backbone
         self.item_inputs = tuple(backbone.input if item_inputs is None else item_inputs)
         self._user_once = UserOnce(backbone, self.item_inputs)
@@ -123,6 +138,9 @@ class SelectiveModel(keras.Model):
             base = self.compute_loss(x, y, y_pred, sample_weight)
             parts = self._guidance_losses(x, logits)
             loss = base + self.weight * parts["pair_loss"] + parts["gate_loss"]
+            if self.distillation is not None:
+                distilled = self._distilled(self.distillation, x, y_pred)
+                loss += self.distillation_weight * distilled
         # A plain batch leaves the gate without a gradient: zero, not a warning a step.
         gradients = tape.gradient(
             loss, self.trainable_variables, unconnected_gradients="zero"
@@ -202,6 +220,19 @@ class SelectiveModel(keras.Model):
             "pairs": pairs,
         }
 
+    def _distilled(
+        self, distillation: Distillation, x: dict[str, Any], logits: Any
+    ) -> Any:
+        block = x.get(LABELLED, {})
+        if "teacher" not in block:
+            raise ConfigError(
+                "Distillation needs a labelled block with the teacher's scores, "
+                f"`teacher`. Received: {', '.join(block or x)}"
+            )
+        teacher = block["teacher"]
+        valid = tf.logical_not(tf.math.is_nan(teacher))
+        return distillation(logits, teacher, valid)
+
     def _gate(self, block: dict[str, Any], logits: Any) -> BlockGate:
         def alpha(gaps: Any) -> Any:
             z, r, _ = self._witnesses(block, logits, gaps)
@@ -255,13 +286,18 @@ class SelectiveModel(keras.Model):
             "regularizer": serialize(self.regularizer),
             "item_inputs": self.item_inputs,
             "weight": self.weight,
+            "distillation": self.distillation and serialize(self.distillation),
+            "distillation_weight": self.distillation_weight,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """Rebuilds the model."""
         config = dict(config)
-        for name in ("backbone", "gate", "uncertainty", "regularizer"):
+        parts = ("backbone", "gate", "uncertainty", "regularizer", "distillation")
+        for name in parts:
+            if config.get(name) is None:
+                continue
             config[name] = keras.utils.deserialize_keras_object(
                 config[name], custom_objects=custom_objects
             )

@@ -6,8 +6,7 @@ from pydantic import Field, field_validator
 
 from keras_sllmr.settings import Settings
 from keras_sllmr.training.dataset import BatchSettings
-
-Method = Literal["none", "sllmr"]
+from keras_sllmr.training.method_names import Method
 
 Signal = Literal[
     "cold",
@@ -85,12 +84,67 @@ class SelectiveSettings(Settings):
         return signals
 
 
+class KDSettings(Settings):
+    r"""Global distillation, \(\mathrm{BCE}(p, y) + w\,\mathrm{BCE}(p, t)\).
+
+    Args:
+        weight: float. w.
+        temperature: float. T of the soft targets \(t = \sigma(\mathrm{logit}(s)/T)\).
+        calibrated: bool. Are the teacher's scores first brought to chances on the
+            training rows, as a fine-tuned teacher's would be? See `scoring.platt`.
+        twice: bool. Soft targets of a softmax twice, as in the published code; see
+            `losses.soft_targets`.
+    """
+
+    weight: float = Field(0.1, ge=0)
+    temperature: float = Field(1.0, gt=0)
+    calibrated: bool = True
+    twice: bool = False
+
+
+class KARSettings(Settings):
+    """The hybrid-expert adaptor of knowledge vectors; see `layers.HybridExperts`.
+
+    Args:
+        shared: int. Experts of both towers.
+        specific: int. Experts of each tower alone.
+        units: ints. Of an expert's layers.
+        dropout: float. Inside the experts.
+    """
+
+    shared: int = Field(2, ge=1)
+    specific: int = Field(3, ge=1)
+    units: tuple[int, ...] = Field((128, 32), min_length=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class LLMCFSettings(Settings):
+    """In-context reasoning over retrieved examples; see `layers.InContext`.
+
+    Args:
+        width: int. Of a token.
+        blocks: int. Of the transformer.
+        heads: int. Of its attention.
+        hidden: int. Of its SwiGLU.
+        reconstruction: float. Weight of the chains' reconstruction.
+    """
+
+    width: int = Field(32, ge=2)
+    blocks: int = Field(2, ge=1)
+    heads: int = Field(2, ge=1)
+    hidden: int = Field(64, ge=1)
+    reconstruction: float = Field(1.0, ge=0)
+
+
 class TrainSettings(Settings):
     """One training run.
 
     Args:
         backbone: see `BackboneSettings`.
-        selective: see `SelectiveSettings`; used by the method `sllmr`.
+        selective: see `SelectiveSettings`; used by `sllmr`, `global` and `pointwise`.
+        kd: see `KDSettings`; used by `kd`.
+        kar: see `KARSettings`; used by `kar`.
+        llm_cf: see `LLMCFSettings`; used by `llm_cf`.
         batch: see `BatchSettings`.
         loss: str. Base loss on the labelled rows: `bce`, `bpr` or `info_nce`; see
             `losses.registry`.
@@ -102,6 +156,9 @@ class TrainSettings(Settings):
 
     backbone: BackboneSettings = BackboneSettings()
     selective: SelectiveSettings = SelectiveSettings()
+    kd: KDSettings = KDSettings()
+    kar: KARSettings = KARSettings()
+    llm_cf: LLMCFSettings = LLMCFSettings()
     batch: BatchSettings = BatchSettings()
     loss: Literal["bce", "bpr", "info_nce"] = "bce"
     learning_rate: float = Field(1e-3, gt=0)

@@ -4,27 +4,32 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from keras_sllmr.backbones.features import FeatureSpec
-from keras_sllmr.backbones.registry import build_backbone
-from keras_sllmr.errors import ConfigError, StoreError
+from keras_sllmr.errors import ConfigError
 from keras_sllmr.io.atomic import read_json, replace_folder
 from keras_sllmr.io.hashing import fingerprint
 from keras_sllmr.io.lock import exclusive
-from keras_sllmr.layers.gate import Gate
-from keras_sllmr.losses.evidence import Evidence
-from keras_sllmr.losses.pairwise_hinge import PairwiseHinge
-from keras_sllmr.losses.pointwise import PointwiseMSE
-from keras_sllmr.losses.registry import base_loss
-from keras_sllmr.losses.regularizer import Regularizer
+from keras_sllmr.scoring.examples import retrieval_of
+from keras_sllmr.scoring.platt import apply_platt, platt
+from keras_sllmr.scoring.retrieval import ExampleRetrieval
+from keras_sllmr.store.examples import Examples
+from keras_sllmr.store.knowledge import Knowledge
 from keras_sllmr.store.manifest import require_replaceable, write_manifest
+from keras_sllmr.store.row_scores import RowScores
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors
 from keras_sllmr.training.batch import GUIDANCE, PROBES
+from keras_sllmr.training.build import (
+    build_model,
+    compile_model,
+    feature_spec,
+    injection,
+)
 from keras_sllmr.training.callbacks.gate_monitor import GateMonitor
 from keras_sllmr.training.callbacks.resumable import ResumableTraining
 from keras_sllmr.training.callbacks.sampled_auc import SampledAUC
@@ -32,100 +37,18 @@ from keras_sllmr.training.dataset import TrainingData
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.gate_map import gate_map, spread
 from keras_sllmr.training.guidance import GuidanceBlocks
-from keras_sllmr.training.lazy_adam import LazyAdam
+from keras_sllmr.training.methods import method_named, used_settings, with_fixed
+from keras_sllmr.training.offline_inputs import OfflineInputs
 from keras_sllmr.training.reference import fit_gate, fit_reference
+from keras_sllmr.training.row_inputs import RowInputs
 from keras_sllmr.training.selective_model import SelectiveModel
-from keras_sllmr.training.settings import Method, SelectiveSettings, TrainSettings
-from keras_sllmr.training.signals import split_signals
-from keras_sllmr.training.trained_model import MODEL_VERSION, TrainedModel
-from keras_sllmr.training.uncertainty import uncertainty_named
+from keras_sllmr.training.settings import KDSettings, Method, TrainSettings
+from keras_sllmr.training.trained_model import MODEL_VERSION, RETRIEVAL, TrainedModel
 
 _MONITORED_USERS, _MONITORED_PROBES = 256, 2048
 
 #: the gate's calibration tables, a file of a trained model's folder.
 CALIBRATION = "gate_calibration.json"
-
-
-def build_model(
-    method: Method,
-    spec: FeatureSpec,
-    settings: TrainSettings,
-    text_vectors: np.ndarray | None = None,
-) -> SelectiveModel:
-    """The compiled model of a method; `none` is the plain backbone in the same frame."""
-    backbone = build_backbone(
-        settings.backbone.name,
-        spec,
-        text_vectors=text_vectors,
-        seed=settings.seed,
-        **settings.backbone.hyperparameters,
-    )
-    selective = settings.selective
-    of_items, of_pairs = split_signals(selective.signals)
-    evidence = selective.regularizer == "evidence"
-    model = SelectiveModel(
-        backbone,
-        item_inputs=[name for name in spec.item_inputs if name in backbone.input],
-        gate=Gate(
-            of_items,
-            pair_signals=of_pairs,
-            objective=selective.gate_objective,
-            initial_slope=selective.slope or (0.4 if evidence else 3.0),
-            prior=evidence,
-            name="gate",
-        ),
-        uncertainty=uncertainty_named(selective.uncertainty),
-        regularizer=_regularizer(selective),
-        weight=weight_of(selective) if method == "sllmr" else 0.0,
-    )
-    _compile(model, settings)
-    return model
-
-
-def _compile(model: SelectiveModel, settings: TrainSettings) -> None:
-    model.compile(
-        LazyAdam(settings.learning_rate),
-        base_loss(settings.loss),
-        steps_per_execution=32,
-    )
-
-
-def weight_of(selective: SelectiveSettings) -> float:
-    """λ of the method `sllmr`: as set, or the regulariser's default."""
-    if selective.weight is not None:
-        return selective.weight
-    return 1.0 if selective.regularizer == "evidence" else 0.1
-
-
-def _regularizer(selective: SelectiveSettings) -> Regularizer:
-    if selective.regularizer == "evidence":
-        return Evidence()
-    if selective.regularizer == "pointwise":
-        return PointwiseMSE()
-    return PairwiseHinge(
-        selective.margin, form=selective.form, max_pairs=selective.max_pairs
-    )
-
-
-def require_inputs(
-    method: Method,
-    settings: TrainSettings,
-    scores: ScoreTable | None,
-    text: TextVectors | None,
-) -> None:
-    """Raises what `train` raises when the method is unknown or a table is missing."""
-    if method not in get_args(Method):
-        raise ConfigError(
-            f"`method` must be one of {', '.join(get_args(Method))}. "
-            f"Received: method={method!r}"
-        )
-    if method == "sllmr" and scores is None:
-        raise StoreError("The method 'sllmr' needs a score table. Run `sllmr score`.")
-    if settings.backbone.text and text is None:
-        raise StoreError(
-            "backbone.text needs the items' text vectors. Run `sllmr encode`, or set "
-            "backbone.text to false."
-        )
 
 
 def train(
@@ -136,6 +59,9 @@ def train(
     settings: TrainSettings | None = None,
     scores: ScoreTable | None = None,
     text: TextVectors | None = None,
+    row_scores: RowScores | None = None,
+    knowledge: Knowledge | None = None,
+    examples: Examples | None = None,
     callbacks: Callable[[int, int], list[Any]] | None = None,
 ) -> TrainedModel:
     """Trains a method and writes the best epoch's model, whole or not at all.
@@ -144,12 +70,17 @@ def train(
     run that was killed goes on after its last whole epoch.
 
     Args:
-        method: `none` or `sllmr`.
+        method: `none`, `sllmr`, `global`, `pointwise`, `kd`, `kar` or `llm_cf`; see
+            `training.methods`.
         split: the store's split.
         path: the model's folder.
         settings: defaults to `TrainSettings()`.
-        scores: the LLM's score table; `sllmr` needs it.
-        text: the items' text vectors; needed when `settings.backbone.text`.
+        scores: the LLM's score table; `sllmr`, `global` and `pointwise` need it.
+        text: the items' text vectors; needed when `settings.backbone.text`, and by
+            `llm_cf`.
+        row_scores: a teacher's scores of the training rows; `kd` needs them.
+        knowledge: vectors of users and items; `kar` needs them.
+        examples: labelled rows with chains of thought; `llm_cf` needs them.
         callbacks: called with (epochs done, steps an epoch) for more Keras callbacks,
             e.g. a progress bar.
 
@@ -157,25 +88,29 @@ def train(
         ConfigError: on an unknown method.
         StoreError: when a needed table is missing, or another job writes `path`.
     """
-    path, settings = Path(path), settings or TrainSettings()
-    require_inputs(method, settings, scores, text)
-    spec = FeatureSpec.of(
-        split.store,
-        history_length=settings.backbone.history_length,
-        user_id=settings.backbone.user_id,
-        columns=settings.backbone.columns,
+    path, settings = Path(path), with_fixed(method, settings or TrainSettings())
+    given = OfflineInputs(scores, text, row_scores, knowledge, examples)
+    inputs = given.used(method, settings)
+    guided = method_named(method).guided
+    spec = feature_spec(method, split, settings, inputs)
+    vectors = inputs.text.vectors if inputs.text and settings.backbone.text else None
+    inject = injection(method, split, spec, settings, inputs)
+    model = build_model(method, spec, settings, vectors, inject)
+    retrieval = _retrieval(split, spec, inputs)
+    tables = FeatureTables(
+        split,
+        spec,
+        retrieval=retrieval,
+        known_from=None if inputs.knowledge is None else inputs.knowledge.positions,
     )
-    used_text = text if settings.backbone.text else None
-    vectors = used_text.vectors if used_text is not None else None
-    model = build_model(method, spec, settings, vectors)
-    tables = FeatureTables(split, spec)
     data = TrainingData(
         split,
         tables,
-        scores=scores if method == "sllmr" else None,
+        scores=inputs.scores,
+        rows=_row_inputs(split, inputs, settings.kd),
         settings=settings.batch,
-        labelled_pairs=settings.selective.labelled_pairs,
-        shuffled_from=settings.selective.shuffled_from,
+        labelled_pairs=settings.selective.labelled_pairs and guided,
+        shuffled_from=settings.selective.shuffled_from if guided else None,
         seed=settings.seed,
     )
     work = path.with_name(f"{path.name}.checkpoint")
@@ -183,18 +118,18 @@ def train(
     with exclusive(path):
         parent = {
             "store": split.store.fingerprint,
-            "scores": data.scores and data.scores.manifest["fingerprint"],
-            "text": used_text and used_text.manifest["fingerprint"],
+            **{name: mark for name, mark in inputs.fingerprints.items() if mark},
         }
         # Training longer goes on from a checkpoint; other settings start anew.
-        how = settings.model_dump(mode="json", exclude={"epochs", "patience"})
+        how = used_settings(method, settings)
+        how = {n: value for n, value in how.items() if n not in ("epochs", "patience")}
         key = fingerprint([method, parent, how])
 
         def shown(done: int) -> list[Any]:
             return callbacks(done, data.steps_per_epoch) if callbacks else []
 
         history: dict[str, Any] = {}
-        if method == "sllmr" and settings.selective.regularizer == "evidence":
+        if guided and settings.selective.regularizer == "evidence":
             plain = build_model("none", spec, settings, vectors)
             history["reference"] = fit_reference(
                 plain,
@@ -208,7 +143,7 @@ def train(
             if settings.selective.gate_objective == "agreement":
                 fit_gate(model, data)
                 # Keras trains what was trainable when the model was compiled.
-                _compile(model, settings)
+                compile_model(model, settings)
         resumable = ResumableTraining(
             work,
             key=key,
@@ -235,6 +170,8 @@ def train(
             history |= _gate_history(model, data, work, resumable.best_epoch)
         with replace_folder(path) as folder:
             model.save(folder / "model.keras")
+            if retrieval is not None:
+                retrieval.save(folder / RETRIEVAL)
             for kept in work.glob("gate/*"):
                 shutil.copy(kept, folder / kept.name)
             write_manifest(
@@ -261,6 +198,37 @@ def train(
             )
         shutil.rmtree(work, ignore_errors=True)
     return TrainedModel(path)
+
+
+def _retrieval(
+    split: LeaveOneOut, spec: FeatureSpec, inputs: OfflineInputs
+) -> ExampleRetrieval | None:
+    if inputs.examples is None or inputs.text is None:
+        return None
+    history = inputs.examples.manifest["settings"]["history"]
+    if history != spec.history_length:
+        raise ConfigError(
+            "Examples must be found by histories as long as the backbone's, "
+            f"backbone.history_length={spec.history_length}. Received: examples found "
+            f"by {history} events. Make them anew, or set it to {history}."
+        )
+    return retrieval_of(inputs.examples, split, inputs.text)
+
+
+def _row_inputs(
+    split: LeaveOneOut, inputs: OfflineInputs, kd: KDSettings
+) -> RowInputs | None:
+    if inputs.row_scores is not None:
+        rows, scores = inputs.row_scores.rows(split), inputs.row_scores.scores
+        if kd.calibrated:
+            labels = np.zeros(scores.shape, np.int64)
+            labels[:, 0] = 1
+            scores = apply_platt(scores, *platt(scores[:, :2], labels[:, :2]))
+        return RowInputs(rows, {"teacher": scores})
+    if inputs.examples is not None:
+        rows = inputs.examples.rows(split)
+        return RowInputs(rows, {"examples": inputs.examples.neighbours})
+    return None
 
 
 def _gate_monitor(data: TrainingData, work: Path) -> list[Any]:

@@ -1,6 +1,7 @@
 """A trained model's folder."""
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ from keras_sllmr.backbones import registry  # noqa: F401
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.compat import keras
 from keras_sllmr.errors import StoreError
+from keras_sllmr.scoring.retrieval import ExampleRetrieval
 from keras_sllmr.store.manifest import read_manifest, verify_files
 
 # Their registration as serialisable is what lets a saved model be loaded.
 from keras_sllmr.training import selective_model  # noqa: F401
 
 MODEL_VERSION = 1
+
+#: what finds the examples of a row, a file of the models that read some.
+RETRIEVAL = "retrieval.npz"
 
 
 class TrainedModel:
@@ -47,6 +52,12 @@ class TrainedModel:
     def backbone(self) -> Any:
         """The bare backbone: what is evaluated and served."""
         return self.model.backbone
+
+    @cached_property
+    def retrieval(self) -> ExampleRetrieval | None:
+        """What finds a row's examples, of a model that reads some."""
+        path = self.path / RETRIEVAL
+        return ExampleRetrieval.load(path) if path.exists() else None
 
     @property
     def history(self) -> dict[str, Any]:

@@ -17,9 +17,15 @@ from keras_sllmr.errors import ConfigError
 from keras_sllmr.io.atomic import replace_file
 from keras_sllmr.io.hashing import fingerprint
 from keras_sllmr.io.lock import exclusive
+from keras_sllmr.store.examples import Examples
+from keras_sllmr.store.knowledge import Knowledge
+from keras_sllmr.store.row_scores import RowScores
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors
+from keras_sllmr.training.build import weight_of
+from keras_sllmr.training.methods import method_named, with_fixed
+from keras_sllmr.training.offline_inputs import OfflineInputs
 from keras_sllmr.training.search_space import (
     Choices,
     Range,
@@ -28,7 +34,7 @@ from keras_sllmr.training.search_space import (
     with_values,
 )
 from keras_sllmr.training.settings import Method, TrainSettings
-from keras_sllmr.training.train import require_inputs, train, weight_of
+from keras_sllmr.training.train import train
 from keras_sllmr.training.trials import (
     Keep,
     Search,
@@ -54,11 +60,28 @@ class Tuned(NamedTuple):
     study: optuna.Study
 
 
+_SHARED: SearchSpace = {
+    "learning_rate": Range(low=1e-4, high=1e-2, log=True),
+    "backbone.hyperparameters.dnn_dropout": Range(low=0.0, high=0.5, step=0.1),
+}
+_OWN: dict[str, SearchSpace] = {
+    "kd": {
+        "kd.weight": Range(low=0.03, high=1.0, log=True),
+        "kd.temperature": Range(low=0.25, high=4.0, log=True),
+    },
+    "kar": {
+        "kar.shared": Choices(choices=(2, 4)),
+        "kar.dropout": Range(low=0.0, high=0.5, step=0.1),
+    },
+    "llm_cf": {"llm_cf.reconstruction": Range(low=0.1, high=3.0, log=True)},
+}
+
+
 def default_space(method: Method, settings: TrainSettings) -> SearchSpace:
     """What a method's search may choose from unless told: only what it uses.
 
     Args:
-        method: `none` or `sllmr`.
+        method: one of `training.methods`.
         settings: names the regulariser and the gate's signals.
 
     Example:
@@ -67,12 +90,9 @@ def default_space(method: Method, settings: TrainSettings) -> SearchSpace:
         >>> list(default_space("sllmr", TrainSettings()))
         ['selective.weight', 'batch.guidance_users', 'selective.uncertainty']
     """
-    if method == "none":
-        return {
-            "learning_rate": Range(low=1e-4, high=1e-2, log=True),
-            "backbone.hyperparameters.dnn_dropout": Range(low=0.0, high=0.5, step=0.1),
-        }
-    selective = settings.selective
+    if not method_named(method).guided:
+        return _SHARED | _OWN.get(method, {})
+    selective = with_fixed(method, settings).selective
     space: SearchSpace = {"selective.weight": Range(low=0.03, high=3.0, log=True)}
     if selective.regularizer == "pairwise":
         space["selective.margin"] = Range(low=0.1, high=2.0, log=True)
@@ -95,6 +115,9 @@ def tune(
     trials: int = 20,
     scores: ScoreTable | None = None,
     text: TextVectors | None = None,
+    row_scores: RowScores | None = None,
+    knowledge: Knowledge | None = None,
+    examples: Examples | None = None,
     seed: int = 0,
     keep: Keep = "best",
     name: str = "tuned",
@@ -114,7 +137,7 @@ def tune(
     `trials`.
 
     Args:
-        method: `none` or `sllmr`.
+        method: one of `training.methods`.
         split: the store's split.
         folder: folder of the search.
         settings: where it starts. Defaults to `TrainSettings()`.
@@ -122,8 +145,11 @@ def tune(
             field of the settings. Defaults to `default_space(method, settings)`.
         trials: int ≥ 1. All trials, those of a search before included. Defaults to
             `20`.
-        scores: the LLM's score table; `sllmr` needs it.
-        text: the items' text vectors; needed when `settings.backbone.text`.
+        scores: as `train` takes it, as are the next four.
+        text: of the items.
+        row_scores: of the training rows.
+        knowledge: of users and items.
+        examples: with their chains of thought.
         seed: int. Of what is tried; `settings.seed` is of the training.
         keep: which models: `best` or `all`. Defaults to `best`.
         name: of the run in `best.yaml`.
@@ -156,7 +182,8 @@ def tune(
     if trials < 1:
         raise ConfigError(f"`trials` must be at least 1. Received: trials={trials}")
     settings = settings or TrainSettings()
-    require_inputs(method, settings, scores, text)
+    given = OfflineInputs(scores, text, row_scores, knowledge, examples)
+    inputs = given.used(method, settings)
     chosen = _checked(space or default_space(method, settings), settings)
     if "selective.weight" in chosen and settings.selective.weight is None:
         weight = weight_of(settings.selective)
@@ -165,8 +192,7 @@ def tune(
         [
             method,
             split.store.fingerprint,
-            scores and scores.manifest["fingerprint"],
-            text and text.manifest["fingerprint"],
+            inputs.fingerprints,
             settings.model_dump(mode="json"),
             {name: part.model_dump(mode="json") for name, part in chosen.items()},
             seed,
@@ -188,12 +214,11 @@ def tune(
                         split,
                         path,
                         settings=tried,
-                        scores=scores,
-                        text=text,
+                        **inputs.tables,
                         callbacks=lambda done, steps: [callback],
                     ).history
                 ),
-                reference=method == "sllmr",
+                reference=method_named(method).guided,
             )
             _write_trials(study, chosen, folder / TRIALS)
         best = best_of(study)

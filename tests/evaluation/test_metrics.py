@@ -83,3 +83,12 @@ def test_calibration(result_of):
     found = calibrated(half)
     assert (found["ece"], found["brier"]) == (0, 0.25)
     assert [one["pairs"] for one in found["bins"]] == [120]
+
+
+def test_a_ranking_against_drawn_items_estimates_the_auc_alone(result_of):
+    result, drawn = result_of(), result_of(full_sample=100)
+    assert drawn.full_sample == 100 and result.full_sample is None
+    assert result_of(full=False, full_sample=100).full_sample is None
+    found, all_of_them = metric_values(drawn), metric_values(result)
+    assert list(found) == ["auc_sampled", "auc_full", "log_loss", "brier"]
+    assert found["auc_full"]["cold"] == all_of_them["auc_full"]["cold"]

@@ -89,3 +89,28 @@ def test_an_empty_slice_and_no_differences(result_of, tmp_path):
     for table in compare_tables(comparison):
         console.print(table)
     assert "nobody" not in console.file.getvalue()
+
+
+def test_an_estimate_is_called_one(result_of, tmp_path):
+    results = [
+        result_of("none", label="None"),
+        result_of("llm_cf", label="LLM-CF", full_sample=100),
+    ]
+    comparison = compare(results, settings=CompareSettings(replicates=20))
+    (group,) = comparison["groups"]
+    assert group["methods"]["llm_cf"]["full_sample"] == 100
+    assert "full_sample" not in group["methods"]["none"]
+    compared = {one["metric"] for one in group["differences"]}
+    assert compared == {"auc_sampled", "auc_full", "log_loss", "brier"}
+    frame = comparison_frame(comparison)
+    assert list(frame.query("metric == 'ndcg@10'")["method"]) == ["none"] * 2
+    said = "auc_full of LLM-CF is an estimate, from 100 drawn items a test row."
+    assert caption(comparison).endswith(said)
+    _, markdown, latex = write_tables(comparison, tmp_path, stem="table")
+    assert said in markdown.read_text()
+    assert said.replace("_", r"\_") in latex.read_text()
+    printed = io.StringIO()
+    Console(file=printed, width=200).print(*compare_tables(comparison, plain=True))
+    assert said in " ".join(printed.getvalue().split())
+    alone = compare(results[1:], settings=CompareSettings(replicates=20))
+    assert str(compare_tables(alone, plain=True)[-1].caption) == said

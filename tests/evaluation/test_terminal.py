@@ -156,3 +156,10 @@ def test_short_holds_values_differences_and_verdicts(metrics):
         "level",
         "worse",
     ]
+
+
+def test_an_estimate_is_called_one(metrics):
+    metrics["methods"]["sllmr"]["full_sample"] = 100
+    said = "auc_full of S-LLMR is an estimate, from 100 drawn items a test row."
+    printed = shown(comparison_table(metrics, plain=True), color_system=None)
+    assert said in " ".join(printed.split())

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from keras_sllmr.scoring.encoders.base import unit_rows
 from keras_sllmr.scoring.llm.caps import Caps, Spending
 from keras_sllmr.scoring.llm.client import Client
 from keras_sllmr.scoring.llm.engine import Engine
@@ -260,3 +261,26 @@ def plain() -> Callable[..., list[tuple[int, Plain]]]:
         return [(number, Plain(f"user {number}", steps)) for number in range(count)]
 
     return make
+
+
+class Letters:
+    """Counts letters: an encoder for tests, with zero vectors for empty texts."""
+
+    name = "letters"
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        counts = [[text.count(letter) for letter in "aeiou:;."] for text in texts]
+        if progress:
+            progress(len(texts), len(texts))
+        return unit_rows(np.array(counts, np.float64))
+
+
+@pytest.fixture(scope="session")
+def letters() -> Letters:
+    """An encoder that needs no model."""
+    return Letters()

@@ -11,8 +11,9 @@ import pytest
 from keras_sllmr.scoring.encoders.endpoint import EndpointEncoder
 from keras_sllmr.scoring.llm.connect import open_engine
 from keras_sllmr.scoring.llm.ledger import Ledger
-from keras_sllmr.scoring.llm.settings import LLMSettings
+from keras_sllmr.scoring.llm.settings import LLMSettings, WriterSettings
 from keras_sllmr.scoring.llm.transport import TransportSettings
+from keras_sllmr.scoring.llm.writer import TextWriter
 from keras_sllmr.scoring.teachers.llm import LLMTeacher
 
 TEXTS = [
@@ -113,6 +114,32 @@ def test_a_chat_model(
     print(f"\n{template}, {structured}: {known.sum()} scores, {report}")
     teacher.ledger.close()
     again.ledger.close()
+
+
+def test_written_texts(chat: str, tmp_path: Path) -> None:
+    settings = WriterSettings(
+        model="smollm2", base_url=chat, tokens_per_text=48, transport=TRANSPORT
+    )
+    writer = TextWriter.open(settings, "preferences", tmp_path / "ledger.sqlite")
+    reasoner, judge = writer.using("chain_of_thought"), writer.using("judge_chain")
+    row = {"history": TEXTS[1:4], "item": TEXTS[6], "label": True}
+    (preferences,) = writer.write([{"history": TEXTS[1:4]}])
+    (chain,) = reasoner.write([row])
+    (rated,) = judge.write([{**row, "chain": chain}])
+    assert len(preferences.split()) > 5 and len(chain.split()) > 5
+    ratings = judge.template.settings.ratings
+    assert ratings is not None
+    # It may rate badly, but what it writes is read or told.
+    assert ratings.read(rated) if rated else judge.report()["problems"]
+    for each in (writer, reasoner):
+        report = each.report()
+        assert report["texts_missing"] == 0 and report["failed"] == {}
+        assert report["prompt_tokens"] > 50 and report["completion_tokens"] > 5
+    assert writer.write([{"history": TEXTS[1:4]}]) == [preferences]
+    assert writer.tally.sent == 0
+    print(f"\n{preferences!r}\n{chain!r}\n{rated!r}")
+    assert writer.engine is not None
+    writer.engine.ledger.close()
 
 
 def test_embeddings(embeddings: str, tmp_path: Path) -> None:

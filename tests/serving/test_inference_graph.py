@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 
+import numpy as np
 import pandas as pd
 import pytest
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -12,21 +13,26 @@ from keras_sllmr.serving.export import export_model
 from keras_sllmr.serving.signatures import RawIdScorer
 from keras_sllmr.store.score_table import NEGATIVE, POSITIVE, UNKNOWN, ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
+from keras_sllmr.store.training_rows import TrainingRows
+from keras_sllmr.training.build import build_model
 from keras_sllmr.training.dataset import TrainingData
 from keras_sllmr.training.feature_tables import FeatureTables
+from keras_sllmr.training.methods import method_named, with_fixed
+from keras_sllmr.training.row_inputs import RowInputs
 from keras_sllmr.training.settings import (
     BackboneSettings,
     SelectiveSettings,
     TrainSettings,
 )
-from keras_sllmr.training.train import build_model
 
+#: method, and what its guidance has other than by default.
 METHODS = {
-    "none": None,
-    "sllmr": SelectiveSettings(),
-    "global": SelectiveSettings(gate_objective="fixed"),
-    "pointwise": SelectiveSettings(regularizer="pointwise"),
-    "hinge": SelectiveSettings(regularizer="pairwise", form="hinge"),
+    "none": ("none", {}),
+    "kd": ("kd", {}),
+    "pointwise": ("pointwise", {}),
+    "global": ("global", {}),
+    "sllmr": ("sllmr", {}),
+    "hinge": ("sllmr", {"regularizer": "pairwise", "form": "hinge"}),
 }
 SIGNATURES = ("serving_default", "rank", "serve_examples", "classify", "regress")
 #: What only training has: its gradients, optimisers, dropout and draws.
@@ -52,13 +58,18 @@ def scores(store, tmp_path_factory):
     )
 
 
-def settings_of(method):
+def settings_of(guidance):
     small = {"embedding_dim": 4, "dnn_hidden_units": [5]}
     return TrainSettings(
         backbone=BackboneSettings(history_length=3, text=False, hyperparameters=small),
-        selective=METHODS[method] or SelectiveSettings(),
+        selective=SelectiveSettings(**guidance),
         epochs=1,
     )
+
+
+def taught(split):
+    rows = TrainingRows(split, sets=1)
+    return RowInputs(rows, {"teacher": np.full(rows.items.shape, 0.75, np.float32)})
 
 
 @pytest.fixture
@@ -66,12 +77,18 @@ def one_step(spec, scores, tmp_path):
     """A function to the backbone of a method after a step, saved and loaded again."""
 
     def make(method):
-        settings, guided = settings_of(method), METHODS[method] is not None
-        name = "sllmr" if guided else "none"
+        name, guidance = METHODS[method]
+        settings = with_fixed(name, settings_of(guidance))
+        guided = method_named(name).guided
         model = build_model(name, spec, settings)
         split = LeaveOneOut(scores.store)
         tables = FeatureTables(split, spec)
-        data = TrainingData(split, tables, scores=scores if guided else None)
+        data = TrainingData(
+            split,
+            tables,
+            scores=scores if guided else None,
+            rows=taught(split) if name == "kd" else None,
+        )
         if guided and settings.selective.regularizer == "evidence":
             data.refer_to(build_model("none", spec, settings).block_logits)
         model.run_eagerly = True

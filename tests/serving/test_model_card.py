@@ -103,3 +103,29 @@ def test_source_files_and_columns(manifest):
     card = model_card(manifest)
     assert "- source file `a.csv`, SHA-256 `abc`\n" in card
     assert "- further columns: `age` (user, numeric)\n" in card
+
+
+def test_an_estimate_is_called_one(manifest):
+    group = copy.deepcopy(GROUP)
+    group["methods"]["sllmr"]["full_sample"] = 100
+    card = model_card(manifest | {"metrics": metrics_of(group, "sllmr")})
+    assert "`auc_full` is an estimate,\nfrom 100 drawn items a row" in card
+    assert "| full_sample" not in card
+
+
+@pytest.mark.parametrize(
+    "method, said",
+    [
+        ("kd", "a teacher's scores of the training rows. The teacher: `name: t`."),
+        ("global", "of items for some users. The teacher: `name: t`."),
+        ("kar", "vectors of texts on users and items"),
+        ("llm_cf", "labelled examples that are like the row"),
+    ],
+)
+def test_what_a_method_trains_with(manifest, method, said):
+    model = copy.deepcopy(MODEL)
+    model["settings"]["method"] = method
+    card = model_card(manifest | {"model": model, "run": {"teacher": {"name": "t"}}})
+    assert (
+        said in card and "a gate" not in card.split("## Metrics")[0].split("The s")[0]
+    )

@@ -9,6 +9,7 @@ from keras_sllmr.errors import StoreError
 from keras_sllmr.io.hashing import file_sha256
 from keras_sllmr.store.columns import ColumnSpec
 from keras_sllmr.store.schema import (
+    TABLE_VIEWS,
     VIEWS,
     parsing_spec,
     read_columns,
@@ -74,6 +75,15 @@ def test_spec(path, view):
     for name, (kind, valency) in VIEWS[view].items():
         one = isinstance(spec[name], tf.io.FixedLenFeature)
         assert spec[name].dtype == types[kind] and one == (valency == "one")
+
+
+@pytest.mark.parametrize("view", TABLE_VIEWS)
+def test_a_table_has_a_schema_of_its_own_views(path, tmp_path, view):
+    write_schema(tmp_path / "table.pbtxt", views=[view])
+    assert set(parsing_spec(tmp_path / "table.pbtxt", view)) == set(TABLE_VIEWS[view])
+    for schema, other in ((tmp_path / "table.pbtxt", "attribute"), (path, view)):
+        with pytest.raises(StoreError, match=f"has no view named '{other}'"):
+            parsing_spec(schema, other)
 
 
 def test_unknown_view(path):

@@ -265,7 +265,7 @@ def test_lacking_columns(small_store, tmp_path):
 
 def test_another_stores_table(table, raw_of, tmp_path):
     other = FeatureStore.create(tmp_path / "store", raw_of([[1, 2, 3, 4]], 4))
-    with pytest.raises(StoreError, match="scored for the store .*Score it again"):
+    with pytest.raises(StoreError, match="made for the store .*Score it again"):
         ScoreTable(table.path, other)
 
 

@@ -88,7 +88,7 @@ def test_values_that_are_not_finite(small_store, tmp_path, bad):
 def test_another_stores_vectors(small_store, raw_of, tmp_path):
     create(tmp_path / "text", small_store, vectors())
     other = FeatureStore.create(tmp_path / "store", raw_of([[1, 2, 3, 4]], 40))
-    with pytest.raises(StoreError, match="encoded for another store .*sllmr encode"):
+    with pytest.raises(StoreError, match="made for the store .*sllmr encode"):
         TextVectors(tmp_path / "text", other)
 
 

@@ -1,3 +1,4 @@
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -8,13 +9,18 @@ import pytest
 from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.scoring.candidates import CandidateSettings
+from keras_sllmr.scoring.examples import make_examples
+from keras_sllmr.scoring.knowledge import make_knowledge
 from keras_sllmr.scoring.sampler import CandidateSampler
 from keras_sllmr.store.clean import clean
 from keras_sllmr.store.feature_store import FeatureStore
+from keras_sllmr.store.row_scores import RowScores
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors
+from keras_sllmr.store.training_rows import TrainingRows
 from keras_sllmr.training.feature_tables import FeatureTables
+from keras_sllmr.training.offline_inputs import OfflineInputs
 
 USERS, ITEMS, KINDS = 40, 60, 3
 
@@ -148,3 +154,61 @@ def eagerly() -> Iterator[None]:
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+class _HashEncoder:
+    """A vector of six numbers a text, the same for equal texts; zeros for none."""
+
+    name = "hash"
+
+    def encode(
+        self, texts: Any, progress: Callable[[int, int], None] | None = None
+    ) -> np.ndarray:
+        seeds = [zlib.crc32(text.encode()) for text in texts]
+        drawn = [np.random.default_rng(seed).normal(size=6) for seed in seeds]
+        known = np.array([bool(text) for text in texts])[:, np.newaxis]
+        return np.where(known, drawn, 0).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def offline(
+    world: World,
+    scores_of: Callable[[str], ScoreTable],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> OfflineInputs:
+    """All that methods read: a teacher who knows the kinds, and texts' vectors."""
+    folder = tmp_path_factory.mktemp("offline")
+    rows = TrainingRows(world.split, sets=2)
+    users, items = world.kinds
+    right = users[rows.users][:, np.newaxis] == items[rows.items]
+    scores = np.where(right, 0.8, 0.3).astype(np.float32)
+    scores[3, 1] = np.nan
+    encoder = _HashEncoder()
+    return OfflineInputs(
+        scores=scores_of("right"),
+        text=world.text,
+        row_scores=RowScores.create(
+            folder / "row_scores",
+            rows,
+            scores,
+            teacher={"name": "right"},
+            settings={},
+            cost={},
+        ),
+        knowledge=make_knowledge(
+            world.split, encoder, folder / "knowledge", item_texts=_names(world)
+        ),
+        examples=make_examples(
+            world.split,
+            encoder,
+            world.text,
+            folder / "examples",
+            share=0.3,
+            sets=2,
+            history=4,
+        ),
+    )
+
+
+def _names(world: World) -> list[str]:
+    return ["", *(f"item {n}" for n in range(1, world.split.store.n_items + 1))]

@@ -1,3 +1,4 @@
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -241,3 +242,14 @@ def test_of_context_columns_the_targets_own_alone_is_read(data: Any) -> None:
     )
     for name, values in one.items():
         np.testing.assert_array_equal(values, other[name], err_msg=name)
+
+
+def test_rows_that_would_know_their_target_have_no_user(world: Any) -> None:
+    spec = dataclasses.replace(world.spec, user_index=True)
+    known_from = np.full(world.split.store.n_users + 1, 2)
+    tables = FeatureTables(world.split, spec, known_from=known_from)
+    users, positions = np.array([3, 3, 3]), np.array([1, 2, 3])
+    found = tables.features(users, positions, np.array([1, 1, 1]))
+    assert found["user"].numpy().tolist() == [0, 3, 3]
+    always = FeatureTables(world.split, spec).features(users, positions, users)
+    assert always["user"].numpy().tolist() == [3, 3, 3]

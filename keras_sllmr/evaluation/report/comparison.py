@@ -229,6 +229,29 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
     return sentences or ["No method was compared with the baseline in this run."]
 
 
+def estimates(*groups: Mapping[str, Any]) -> list[str]:
+    """A sentence on the methods whose `auc_full` is estimated, if there are any.
+
+    Args:
+        *groups: runs' metrics, or groups of a comparison.
+
+    Example:
+        >>> estimates({"methods": {"llm_cf": {"label": "LLM-CF", "full_sample": 100}}})
+        ['auc_full of LLM-CF is an estimate, from 100 drawn items a test row.']
+    """
+    by_size: dict[int, dict[str, None]] = {}
+    for group in groups:
+        names = labels(group)
+        for name, method in (group.get("methods") or {}).items():
+            if method.get("full_sample"):
+                by_size.setdefault(method["full_sample"], {})[names[name]] = None
+    return [
+        f"auc_full of {listed(list(names))} is an estimate, from {size} drawn items a "
+        "test row."
+        for size, names in by_size.items()
+    ]
+
+
 def metric_title(metric: str) -> str:
     """The metric as a table names it."""
     lower = " (lower is better)" if metric in LOWER_IS_BETTER else ""

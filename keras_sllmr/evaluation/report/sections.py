@@ -8,6 +8,7 @@ from keras_sllmr.evaluation.report.comparison import (
     AUC_METRICS,
     baseline,
     comparison_rows,
+    estimates,
     labels,
     levels,
     metric_names,
@@ -79,12 +80,11 @@ def methods_section(
         if levels(rows)
         else "Every method on every slice; n: test rows."
     )
+    caption = " ".join([caption or compared, *estimates(metrics)])
     return Section(
         title,
         methods=[
-            MethodTable(
-                caption or compared, "slice", names, to, list(found.items()), summary
-            )
+            MethodTable(caption, "slice", names, to, list(found.items()), summary)
             for found, summary in ((bodies, ""), (folded, "Other metrics"))
             if found
         ],

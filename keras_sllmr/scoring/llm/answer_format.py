@@ -79,12 +79,13 @@ class AnswerFormat(Settings):
                 "minimum": number(self.low),
                 "maximum": number(self.high),
             }
-            entry = _object({self.id: identity, self.score: score})
+            entry = object_schema({self.id: identity, self.score: score})
         entries = {"type": "array", "items": entry, "minItems": n, "maxItems": n}
-        return _object({self.entries: entries})
+        return object_schema({self.entries: entries})
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
+def object_schema(properties: dict[str, Any]) -> dict[str, Any]:
+    """Strict JSON schema of an object that has all of these, and nothing else."""
     return {
         "type": "object",
         "properties": properties,

@@ -68,7 +68,7 @@ def parse_scores(answer: Answer, n: int, form: AnswerFormat) -> Parsed:
         if number is None:
             problems["foreign"] += 1
             continue
-        score = _within(entry.get(form.score), form.low, form.high)
+        score = within(entry.get(form.score), form.low, form.high)
         if score is None:
             problems["out of range"] += 1
         if number in said:
@@ -148,7 +148,7 @@ def parse_yes_no(answer: Answer, *, temperature: float = 1.0) -> Parsed:
     """
     check_temperature(temperature)
     values = np.full(1, np.nan, np.float32)
-    if problem := _failure(answer):
+    if problem := failure_of(answer):
         return values, Counter({problem: 1})
     alternatives = [
         (token.strip(_AROUND).casefold(), logprob)
@@ -176,7 +176,7 @@ def check_temperature(temperature: float) -> None:
         )
 
 
-def _failure(answer: Answer) -> str:
+def failure_of(answer: Answer) -> str:
     """Why there is nothing to read, if so."""
     if answer.reason:
         return answer.reason
@@ -185,10 +185,10 @@ def _failure(answer: Answer) -> str:
 
 def _entries(answer: Answer, name: str) -> tuple[list[Any] | None, Counter[str]]:
     """The object's list, or none and the problem."""
-    problem = _failure(answer)
+    problem = failure_of(answer)
     if not problem:
         cut_off = answer.finish == "length"
-        root = _object(answer.content)
+        root = json_object(answer.content)
         if root is not None and isinstance(root.get(name), list):
             return root[name], Counter()
         bad = "malformed" if answer.content.strip() else "empty"
@@ -196,7 +196,7 @@ def _entries(answer: Answer, name: str) -> tuple[list[Any] | None, Counter[str]]
     return None, Counter({problem: 1})
 
 
-def _object(content: str) -> dict[str, Any] | None:
+def json_object(content: str) -> dict[str, Any] | None:
     """The one JSON object in a text, whatever stands around it."""
     start, end = content.find("{"), content.rfind("}") + 1
     try:
@@ -221,7 +221,7 @@ def _number(value: Any, n: int) -> int | None:
     return value if type(value) is int and 1 <= value <= n else None
 
 
-def _within(value: Any, low: float, high: float) -> float | None:
+def within(value: Any, low: float, high: float) -> float | None:
     """A number within the bounds; true and NaN are none."""
     return value if type(value) in (int, float) and low <= value <= high else None
 

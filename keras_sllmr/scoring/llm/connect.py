@@ -10,6 +10,7 @@ from keras_sllmr.scoring.llm.client import Client, required_key
 from keras_sllmr.scoring.llm.engine import Engine
 from keras_sllmr.scoring.llm.ledger import Ledger
 from keras_sllmr.scoring.llm.prices import Price, PriceList
+from keras_sllmr.scoring.llm.settings import LLMSettings
 from keras_sllmr.scoring.llm.tokens import TokenCounter
 from keras_sllmr.scoring.llm.transport import TransportSettings
 
@@ -87,3 +88,28 @@ def open_engine(
     if batch is not None:
         return BatchEngine(connect, ledger, batch=batch, **common)
     return Engine(connect, ledger, **common)
+
+
+def engine_for(
+    ledger: Ledger, settings: LLMSettings, *, batch: BatchSettings | None = None
+) -> Engine:
+    """The engine that a language model's settings say.
+
+    Args:
+        ledger: of the answers. Caps count what it says was spent before.
+        settings: see `LLMSettings`.
+        batch: asks through the Batch API. Defaults to single requests.
+
+    Raises:
+        ConfigError: as for `open_engine`.
+    """
+    return open_engine(
+        ledger,
+        model=settings.model,
+        base_url=settings.base_url,
+        api_key_env=settings.api_key_env,
+        prices=settings.prices,
+        caps=settings.caps,
+        transport=settings.transport,
+        batch=batch,
+    )

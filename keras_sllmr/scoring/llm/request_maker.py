@@ -114,20 +114,47 @@ class RequestMaker:
             n: int. Number of candidates.
             attempt: int. The how-many-th asking this is; 0 is the first.
         """
+        if schema is None:
+            asked = {"logprobs": True, "top_logprobs": self.top_logprobs}
+            return self._request(messages, 1, asked, attempt)
+        limit = self.tokens_per_candidate * n + self.tokens_beside
+        return self._request(messages, limit, self._format(schema), attempt)
+
+    def text(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        tokens: int,
+        schema: Mapping[str, Any] | None = None,
+        attempt: int = 0,
+    ) -> Request:
+        """A chat request for a text.
+
+        Args:
+            messages: of the template.
+            tokens: int. Most that the text may have; `tokens_beside` comes on top.
+            schema: the JSON schema of a text that has one. Defaults to none.
+            attempt: int. The how-many-th asking this is; 0 is the first.
+        """
+        form = {} if schema is None else self._format(schema)
+        return self._request(messages, tokens + self.tokens_beside, form, attempt)
+
+    def _request(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        limit: int,
+        asked: Mapping[str, Any],
+        attempt: int,
+    ) -> Request:
         body: dict[str, Any] = {
             **self.parameters,
             "model": self.model,
             "messages": list(messages),
+            self.output_limit: limit,
+            **asked,
         }
         if "seed" in body:
             body["seed"] += attempt
-        if schema is None:
-            body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
-            body[self.output_limit] = 1
-        else:
-            limit = self.tokens_per_candidate * n + self.tokens_beside
-            body[self.output_limit] = limit
-            body |= self._format(schema)
         return Request(CHAT, body, attempt=attempt, endpoint=self.endpoint)
 
     def _format(self, schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pydantic import Field
 from keras_sllmr.scoring.llm.batch_rounds import BatchSettings
 from keras_sllmr.scoring.llm.caps import Caps
 from keras_sllmr.scoring.llm.client import endpoint_id
-from keras_sllmr.scoring.llm.request_maker import Structured
+from keras_sllmr.scoring.llm.request_maker import RequestMaker, Structured
 from keras_sllmr.scoring.llm.transport import TransportSettings
 from keras_sllmr.settings import Settings
 
@@ -68,3 +68,39 @@ class LLMSettings(Settings):
     def endpoint_id(self) -> str:
         """What stands for the endpoint, without its secrets."""
         return self.endpoint or endpoint_id(self.base_url)
+
+    def maker(self) -> RequestMaker:
+        """Makes the requests."""
+        return RequestMaker(
+            model=self.model,
+            endpoint=self.endpoint_id,
+            parameters=self.parameters,
+            structured=self.structured,
+            output_limit=self.output_limit,
+            tokens_per_candidate=self.tokens_per_candidate,
+            tokens_beside=self.tokens_beside,
+        )
+
+
+class WriterSettings(LLMSettings):
+    """As `LLMSettings`, for a language model that writes texts.
+
+    What is said there of candidates, orders and scores is of no use here; the template
+    is the writer's own.
+
+    Args:
+        parameters: sent with every request. Each sample of a text adds to the seed;
+            several samples need a temperature above 0. Defaults to a temperature of
+            `0.7` and the seed `0`.
+        tokens_per_text: int. Most tokens of a text; `tokens_beside` comes on top.
+            Defaults to twice the words that the template asks for.
+
+    Example:
+        >>> WriterSettings(model="gpt-4o-mini").parameters
+        {'temperature': 0.7, 'seed': 0}
+    """
+
+    parameters: dict[str, Any] = Field(
+        default_factory=lambda: {"temperature": 0.7, "seed": 0}
+    )
+    tokens_per_text: int | None = Field(None, ge=1)

@@ -1,24 +1,26 @@
 """Prompts as data: a YAML file with what is said and what must be answered."""
 
-import json
 import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template
 from pydantic import Field
 
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.io.hashing import fingerprint
 from keras_sllmr.scoring.llm.answer_format import AnswerFormat
-from keras_sllmr.scoring.llm.texts import clean_text
-from keras_sllmr.settings import Settings, read_mapping, settings_of
+from keras_sllmr.scoring.llm.prompt_parts import (
+    chat_messages,
+    compiled,
+    quoted,
+    read_template,
+)
+from keras_sllmr.settings import Settings
 
 _FOLDER = Path(__file__).parent / "templates"
-_QUOTE = json.JSONEncoder(ensure_ascii=False).encode
 _SAMPLE_HISTORY, _SAMPLE_CANDIDATES = ["event 1", "event 2"], ["sample 1", "sample 2"]
 
 
@@ -79,17 +81,7 @@ class PromptTemplate:
         Raises:
             ConfigError: when there is none, or it breaks a rule.
         """
-        path = Path(name_or_path)
-        if path.suffix not in (".yaml", ".yml"):
-            names = sorted(file.stem for file in _FOLDER.glob("*.yaml"))
-            if str(name_or_path) not in names:
-                raise ConfigError(
-                    f"`template` must be one of {', '.join(names)} or a .yaml file. "
-                    f"Received: {str(name_or_path)!r}"
-                )
-            path = _FOLDER / f"{name_or_path}.yaml"
-        values = read_mapping(path, what="template")
-        return cls(settings_of(TemplateSettings, values, path.name))
+        return cls(read_template(name_or_path, _FOLDER, TemplateSettings))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Compiled templates can't be pickled.
@@ -139,41 +131,18 @@ class PromptTemplate:
                     f"Received: {len(shown)} candidates"
                 )
             values["candidate"] = shown[0]
-        messages = [{"role": "user", "content": self._user.render(values)}]
-        if self.settings.system:
-            system = {"role": "system", "content": self._system.render(values)}
-            messages.insert(0, system)
-        return messages
+        system = self._system if self.settings.system else None
+        return chat_messages(system, self._user, values)
 
     def _quoted(self, text: str) -> str:
-        cleaned = clean_text(text, max_chars=self.settings.max_chars)
-        return _QUOTE(cleaned)
+        return quoted(text, max_chars=self.settings.max_chars)
 
     def _compiled(self, part: str) -> Template:
-        environment = ImmutableSandboxedEnvironment(
-            undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-        )
-        # The same question must give the same prompt, or it is paid for twice.
-        del environment.globals["lipsum"], environment.filters["random"]
-        known = {"history", "candidates", *environment.globals}
+        known = ["history", "candidates"]
         if self.answer.kind == "yes_no":
-            known.add("candidate")
+            known.append("candidate")
         source = getattr(self.settings, part)
-        try:
-            unknown = meta.find_undeclared_variables(environment.parse(source)) - known
-            compiled = environment.from_string(source)
-        except TemplateSyntaxError as error:
-            raise ConfigError(
-                f"`{part}` of the template {self.name!r} must be valid Jinja2. "
-                f"Received, in its line {error.lineno}: {error.message}"
-            ) from error
-        if unknown:
-            raise ConfigError(
-                f"`{part}` of the template {self.name!r} may use "
-                f"{', '.join(sorted(known - set(environment.globals)))}. "
-                f"Received: {', '.join(sorted(unknown))}"
-            )
-        return compiled
+        return compiled(source, part=part, name=self.name, known=known)[0]
 
     def _try_out(self) -> None:
         """Finds at loading what would fail in the midst of a job."""

@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from keras_sllmr.errors import ConfigError, DataError
@@ -50,6 +50,31 @@ def clean_text(text: str, *, max_chars: int = 200) -> str:
     if len(text) <= max_chars:
         return text
     return text[: max_chars - 1].rstrip() + "…"
+
+
+def shown_texts(
+    texts: Iterable[str], *, redact: str | None, max_chars: int
+) -> list[str]:
+    """What a model may see of each text: redacted, then cleaned.
+
+    Args:
+        texts: as they are in the catalogue.
+        redact: str. See `load_redaction`; none to redact nothing.
+        max_chars: int. As for `clean_text`.
+
+    Raises:
+        ConfigError: when there is no such function.
+        DataError: when the redaction gives something else than text.
+    """
+    # Cleaned first too: invisible characters could hide from the redaction what
+    # cleaning makes whole again.
+    hide = load_redaction(redact) if redact else str
+    whole = [str(text) for text in texts]
+    longest = max(map(len, whole), default=0) + 1
+    return [
+        clean_text(hide(clean_text(text, max_chars=longest)), max_chars=max_chars)
+        for text in whole
+    ]
 
 
 def load_redaction(spec: str) -> Callable[[str], str]:

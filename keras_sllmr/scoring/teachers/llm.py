@@ -2,30 +2,27 @@
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_sllmr.scoring.llm.batch_rounds import BatchSettings
-from keras_sllmr.scoring.llm.connect import open_engine
+from keras_sllmr.scoring.llm.connect import engine_for
 from keras_sllmr.scoring.llm.engine import Engine
 from keras_sllmr.scoring.llm.ledger import Ledger
 from keras_sllmr.scoring.llm.questions import ListQuestion, YesNoQuestion
-from keras_sllmr.scoring.llm.request import Answer, ScoringQuestion
-from keras_sllmr.scoring.llm.request_maker import RequestMaker
+from keras_sllmr.scoring.llm.reading import Reading
+from keras_sllmr.scoring.llm.request import ScoringQuestion
 from keras_sllmr.scoring.llm.settings import LLMSettings
 from keras_sllmr.scoring.llm.tally import Tally
 from keras_sllmr.scoring.llm.template import PromptTemplate
-from keras_sllmr.scoring.llm.texts import clean_text, load_redaction
+from keras_sllmr.scoring.llm.texts import shown_texts
 from keras_sllmr.scoring.teachers.base import Opinion
 
 Block = tuple[np.ndarray, np.ndarray]
 # A question, and the places of its candidates in the row.
 Placed = tuple[ScoringQuestion, np.ndarray]
-
-UNASKED = "not asked"
 
 
 class LLMTeacher:
@@ -59,18 +56,14 @@ class LLMTeacher:
         self.ledger, self.settings, self.engine = ledger, settings, engine
         self.name = name
         self.template = PromptTemplate.load(settings.template)
-        self.maker = RequestMaker(
-            model=settings.model,
-            endpoint=settings.endpoint_id,
-            parameters=settings.parameters,
-            structured=settings.structured,
-            output_limit=settings.output_limit,
-            tokens_per_candidate=settings.tokens_per_candidate,
-            tokens_beside=settings.tokens_beside,
+        self.maker = settings.maker()
+        self.texts = shown_texts(
+            texts,
+            redact=settings.redact,
+            max_chars=self.template.settings.max_chars,
         )
-        self.texts = self._shown_texts(texts)
         self.tally = Tally()
-        self._read = _Read()
+        self._reading = Reading(ledger)
 
     @classmethod
     def open(
@@ -96,29 +89,8 @@ class LLMTeacher:
             StoreError: when the file is not a ledger.
         """
         teacher = cls(texts, Ledger(ledger), settings, name=name)
-        teacher.engine = open_engine(
-            teacher.ledger,
-            model=settings.model,
-            base_url=settings.base_url,
-            api_key_env=settings.api_key_env,
-            prices=settings.prices,
-            caps=settings.caps,
-            transport=settings.transport,
-            batch=batch,
-        )
+        teacher.engine = engine_for(teacher.ledger, settings, batch=batch)
         return teacher
-
-    def _shown_texts(self, texts: Sequence[str] | np.ndarray) -> list[str]:
-        """What the model may see of each text."""
-        # Cleaned first too: invisible characters could hide from the redaction what
-        # cleaning makes whole again.
-        redact = load_redaction(self.settings.redact) if self.settings.redact else str
-        most = self.template.settings.max_chars
-        longest = max(map(len, texts), default=0) + 1
-        return [
-            clean_text(redact(clean_text(str(text), max_chars=longest)), max_chars=most)
-            for text in texts
-        ]
 
     def describe(self) -> dict[str, Any]:
         """Model, prompt hash and parameters."""
@@ -203,7 +175,7 @@ class LLMTeacher:
             EndpointError: when the endpoint is down or refuses; asked again, only what
                 is missing is sent.
         """
-        self._read = _Read()
+        self._reading = Reading(self.ledger)
         if self.engine is None:
             return self.tally.report()
         rows = _Rows(progress)
@@ -243,63 +215,15 @@ class LLMTeacher:
 
     def _replay(self, question: ScoringQuestion) -> np.ndarray:
         """A question's scores, from the ledger alone."""
-        answers, lacking = self.ledger.replay(question)
-        for key, answer in answers.items():
-            self._read.add(answer, self.ledger.usd(key))
-        if lacking is not None:
-            failure = self.ledger.failure(lacking.key)
-            self._read.failed[failure.reason if failure else UNASKED] += 1
-        found = question.scores(list(answers.values()))
-        self._read.problems += found.problems
+        found = question.scores(self._reading.answers(question))
+        self._reading.problems += found.problems
         return found.values
 
     def report(self) -> dict[str, Any]:
         """See `AskedTeacher.report`."""
-        totals, read = self.ledger.totals(), self._read.report()
-        usd: float | None = round(totals.usd, 6)
-        if self.engine is not None and self.engine.spending.price is None:
-            # Nobody knows the price, which is not the same as nothing.
-            read["usd"] = usd = None
-        return {
-            **read,
-            "ledger": {
-                "requests": totals.requests,
-                "prompt_tokens": totals.prompt_tokens,
-                "completion_tokens": totals.completion_tokens,
-                "usd": usd,
-                "outcomes": dict(sorted(totals.outcomes.items())),
-            },
-            "stopped_by": self.tally.stopped or None,
-        }
-
-
-class _Read:
-    """What the answers came to that a table rests on."""
-
-    def __init__(self) -> None:
-        self.requests = self.prompt = self.completion = self.cached = 0
-        self.usd = 0.0
-        self.failed: Counter[str] = Counter()
-        self.problems: Counter[str] = Counter()
-
-    def add(self, answer: Answer, usd: float) -> None:
-        self.requests += 1
-        self.prompt += answer.usage.prompt
-        self.completion += answer.usage.completion
-        self.cached += answer.usage.cached
-        self.usd += usd
-
-    def report(self) -> dict[str, Any]:
-        return {
-            "requests": self.requests,
-            "tokens": self.prompt + self.completion,
-            "prompt_tokens": self.prompt,
-            "cached_tokens": self.cached,
-            "completion_tokens": self.completion,
-            "usd": round(self.usd, 6),
-            "failed": dict(sorted(self.failed.items())),
-            "problems": dict(sorted(self.problems.items())),
-        }
+        # Nobody knows the price, which is not the same as nothing.
+        priced = self.engine is None or self.engine.spending.price is not None
+        return self._reading.report(stopped=self.tally.stopped, priced=priced)
 
 
 class _Asked:

@@ -104,7 +104,11 @@ class SampledAUC(keras.callbacks.Callback):
         return cls(
             row_batches(tables, targets, targets.items),
             row_batches(tables, targets, drawn),
-            item_inputs=[n for n in tables.spec.item_inputs if n in tables.names],
+            item_inputs=[
+                name
+                for name in (*tables.spec.item_inputs, *tables.spec.pair_inputs)
+                if name in tables.names
+            ],
         )
 
     def set_model(self, model: Any) -> None:

@@ -133,3 +133,10 @@ def test_hostile_names_stay_text(comparison, parse, tmp_path):
 def test_nothing_at_all(parse):
     for nothing in ({}, {"groups": []}, {"groups": [{}]}, {"groups": [{}, {}]}):
         assert "No method was compared" in parse(render_comparison(nothing)).text
+
+
+def test_an_estimate_is_called_one(comparison, parse, undrawn):
+    for group in comparison["groups"]:
+        group["methods"]["sllmr"]["full_sample"] = 100
+    said = "auc_full of S-LLMR is an estimate, from 100 drawn items a test row."
+    assert said in parse(render_comparison(comparison)).text

@@ -223,3 +223,9 @@ def test_many_slices_fold_the_other_metrics(metrics, parse, undrawn):
     assert len(parse(html).named("summary")) == len(before) + 1
     # Long names may be broken where their words are joined.
     assert "history_<wbr>length_<wbr>between_" in html
+
+
+def test_an_estimate_is_called_one(metrics, parse, undrawn):
+    metrics["methods"]["sllmr"]["full_sample"] = 100
+    said = "auc_full of S-LLMR is an estimate, from 100 drawn items a test row."
+    assert said in parse(render(metrics)).text

@@ -61,6 +61,20 @@ def test_a_yes_no_request() -> None:
     }
 
 
+def test_a_request_for_a_text() -> None:
+    maker = RequestMaker(model="m", parameters={"seed": 5}, tokens_beside=9)
+    request = maker.text(MESSAGES, tokens=100, attempt=3)
+    assert (request.path, request.attempt) == (CHAT, 3)
+    assert request.body == {
+        "model": "m",
+        "messages": MESSAGES,
+        "seed": 8,
+        "max_tokens": 109,
+    }
+    body = maker.text(MESSAGES, tokens=100, schema=SCHEMA).body
+    assert body["response_format"]["json_schema"]["schema"] == SCHEMA
+
+
 @pytest.mark.parametrize(
     ("arguments", "rule"),
     [
