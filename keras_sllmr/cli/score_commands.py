@@ -174,6 +174,8 @@ def rows(
 ) -> None:
     """Score every training row, sampled negatives included: what kd imitates."""
     start_tensorflow()
+    import numpy as np
+
     from keras_sllmr.cli.offline_stages import make_row_scores
     from keras_sllmr.store.text_vectors import TextVectors
 
@@ -186,7 +188,7 @@ def rows(
         "row_scores": str(to),
         "teacher": made.manifest["teacher"]["name"],
         "rows": int(scores.size),
-        "answered": float((scores == scores).mean()),
+        "answered": float(np.isfinite(scores).mean()),
         **made.manifest["cost"],
     }
     show(found, json)

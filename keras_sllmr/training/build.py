@@ -19,10 +19,11 @@ from keras_sllmr.losses.regularizer import Regularizer
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.lazy_adam import LazyAdam
+from keras_sllmr.training.method_names import Method
 from keras_sllmr.training.methods import method_named, with_fixed
 from keras_sllmr.training.offline_inputs import OfflineInputs
 from keras_sllmr.training.selective_model import SelectiveModel
-from keras_sllmr.training.settings import Method, SelectiveSettings, TrainSettings
+from keras_sllmr.training.settings import SelectiveSettings, TrainSettings
 from keras_sllmr.training.signals import split_signals
 from keras_sllmr.training.uncertainty import uncertainty_named
 

@@ -6,7 +6,6 @@ from pydantic import Field, field_validator
 
 from keras_sllmr.settings import Settings
 from keras_sllmr.training.dataset import BatchSettings
-from keras_sllmr.training.method_names import Method
 
 Signal = Literal[
     "cold",

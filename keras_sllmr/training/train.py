@@ -37,12 +37,13 @@ from keras_sllmr.training.dataset import TrainingData
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.gate_map import gate_map, spread
 from keras_sllmr.training.guidance import GuidanceBlocks
+from keras_sllmr.training.method_names import Method
 from keras_sllmr.training.methods import method_named, used_settings, with_fixed
 from keras_sllmr.training.offline_inputs import OfflineInputs
 from keras_sllmr.training.reference import fit_gate, fit_reference
 from keras_sllmr.training.row_inputs import RowInputs
 from keras_sllmr.training.selective_model import SelectiveModel
-from keras_sllmr.training.settings import KDSettings, Method, TrainSettings
+from keras_sllmr.training.settings import KDSettings, TrainSettings
 from keras_sllmr.training.trained_model import MODEL_VERSION, RETRIEVAL, TrainedModel
 
 _MONITORED_USERS, _MONITORED_PROBES = 256, 2048

@@ -24,6 +24,7 @@ from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors
 from keras_sllmr.training.build import weight_of
+from keras_sllmr.training.method_names import Method
 from keras_sllmr.training.methods import method_named, with_fixed
 from keras_sllmr.training.offline_inputs import OfflineInputs
 from keras_sllmr.training.search_space import (
@@ -33,7 +34,7 @@ from keras_sllmr.training.search_space import (
     value_of,
     with_values,
 )
-from keras_sllmr.training.settings import Method, TrainSettings
+from keras_sllmr.training.settings import TrainSettings
 from keras_sllmr.training.train import train
 from keras_sllmr.training.trials import (
     Keep,
