@@ -82,7 +82,7 @@ def test_chains_and_their_vectors(
     assert (made.encoder, made.source) == ("letters", "description")
     settings = made.manifest["settings"]
     assert (settings["k"], settings["history"], settings["share"]) == (4, 6, 0.5)
-    assert (settings["dimensions"], settings["text"]) == (64, "random")
+    assert (settings["dimensions"], settings["text"]) == (192, "random")
 
 
 def test_retrieval_of_a_table_finds_the_same(

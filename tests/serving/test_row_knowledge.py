@@ -47,6 +47,7 @@ def test_a_fresh_process_answers_as_keras(exports, store, method, name):
     assert set(found["signatures"]) == SIGNATURES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method, name", [("llm_cf", "deepfm"), ("kar", "din")])
 def test_a_loaded_export_answers_as_keras(exports, store, in_process, method, name):
     path, backbone, spec, retrieval = exports(method, name)

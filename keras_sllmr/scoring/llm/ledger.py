@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tenacity
 
 from keras_sllmr.errors import StoreError
 from keras_sllmr.io.lock import exclusive
@@ -85,23 +86,46 @@ class Ledger:
             self.database = sqlite3.connect(
                 self.path, isolation_level=None, check_same_thread=False
             )
-            version = self.database.execute("PRAGMA user_version").fetchone()[0]
+            if self._version() != _VERSION:
+                self._make()
+            self._write_ahead()
+            # Safe against a killed process; a power failure may cost the last answers.
+            self.database.execute("PRAGMA synchronous = NORMAL")
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(
+                f"{self.path} cannot be used as a ledger: {error}. Name another file, "
+                "or check its permissions and the disk."
+            ) from error
+
+    def _version(self) -> int:
+        return int(self.database.execute("PRAGMA user_version").fetchone()[0])
+
+    # SQLite does not wait for the lock that this takes.
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(sqlite3.OperationalError),
+        stop=tenacity.stop_after_delay(5),
+        wait=tenacity.wait_fixed(0.05),
+        reraise=True,
+    )
+    def _write_ahead(self) -> None:
+        self.database.execute("PRAGMA journal_mode = WAL")
+
+    def _make(self) -> None:
+        """Makes the tables of a new file, unless another process just has."""
+        self.database.execute("BEGIN IMMEDIATE")
+        try:
+            version = self._version()
             tables = self.database.execute("SELECT count(*) FROM sqlite_master")
             if version != _VERSION and tables.fetchone()[0]:
                 raise StoreError(
                     f"{self.path} is not a ledger that this release reads (version "
                     f"{version}, needed: {_VERSION}). Name another file."
                 )
-            self.database.execute("PRAGMA journal_mode = WAL")
-            # Safe against a killed process; a power failure may cost the last answers.
-            self.database.execute("PRAGMA synchronous = NORMAL")
-            self.database.executescript(_TABLES)
+            for statement in _TABLES.split(";"):
+                self.database.execute(statement)
             self.database.execute(f"PRAGMA user_version = {_VERSION}")
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"{self.path} cannot be used as a ledger: {error}. Name another file, "
-                "or check its permissions and the disk."
-            ) from error
+        finally:
+            self.database.execute("COMMIT")
 
     def close(self) -> None:
         """Closes the file."""

@@ -1,6 +1,7 @@
 import sqlite3
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +203,34 @@ def test_nothing_of_a_failed_transaction_is_kept() -> None:
         _keep(ledger, "a", Answer(content="half"))
         raise KeyboardInterrupt
     assert ledger.get("a") is None and ledger.totals().requests == 0
+
+
+def test_several_processes_may_make_it_at_once(tmp_path):
+    code = textwrap.dedent(
+        """
+        import sys, time
+        from keras_sllmr.scoring.llm.ledger import Ledger
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for k in range(40):
+            Ledger(f"{sys.argv[1]}/{k}.sqlite").close()
+        """
+    )
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for job in jobs:
+        assert job.stdout.readline() == "ready\n"
+    for job in jobs:
+        job.stdin.write("\n")
+        job.stdin.flush()
+    for job in jobs:
+        _, errors = job.communicate(timeout=60)
+        assert job.returncode == 0, errors

@@ -1,0 +1,136 @@
+"""The hyper-parameters of every method, searched equally on one domain's validation.
+
+    python benchmarks/method_search.py --data runs/paper/data/beauty --work runs/search
+
+For each method: eight trials on DCNv2, the first with the defaults, the others chosen by
+`sllmr tune`'s search; then the two best on DeepFM as well, so that what suits one
+backbone alone is not taken. The best mean of the two validation AUCs wins. Seed 0; the
+test split is not read. Killed, it goes on. Prints the winners as overrides of a grid.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+METHODS = ("none", "kd", "kar", "llm_cf", "pointwise", "global", "sllmr")
+TRIALS, BEST = 8, 2
+
+SHARED = {
+    "learning_rate": {"low": 0.0003, "high": 0.003, "log": True},
+    "backbone.hyperparameters.dnn_dropout": {"low": 0.1, "high": 0.6, "step": 0.1},
+}
+GUIDED = {
+    "selective.weight": {"low": 0.3, "high": 3.0, "log": True},
+    "batch.guidance_users": {"choices": [1, 2, 4]},
+}
+OWN: dict[str, dict[str, Any]] = {
+    "none": {},
+    "kd": {
+        "kd.weight": {"low": 0.03, "high": 1.0, "log": True},
+        "kd.temperature": {"low": 0.25, "high": 4.0, "log": True},
+    },
+    "kar": {
+        "kar.shared": {"choices": [2, 4]},
+        "kar.dropout": {"low": 0.0, "high": 0.5, "step": 0.1},
+    },
+    "llm_cf": {"llm_cf.reconstruction": {"low": 0.1, "high": 3.0, "log": True}},
+    "pointwise": GUIDED | {"selective.weight": {"low": 0.03, "high": 3.0, "log": True}},
+    "global": GUIDED,
+    "sllmr": GUIDED,
+}
+
+
+def search(method: Any, split: Any, data: Path, work: Path) -> dict[str, Any]:
+    """The trials of a method and the one that wins."""
+    from keras_sllmr.training.offline_inputs import needed, opened
+    from keras_sllmr.training.search_space import value_of, with_values
+    from keras_sllmr.training.settings import TrainSettings
+    from keras_sllmr.training.train import train
+    from keras_sllmr.training.trained_model import TrainedModel
+    from keras_sllmr.training.trials import trial_rows
+    from keras_sllmr.training.tuning import tune
+
+    settings = TrainSettings(epochs=20, backbone={"name": "dcnv2"})
+    names = needed(method, settings)
+    inputs = opened({name: data / name for name in names}, split.store)
+    space = {**SHARED, **OWN[method]}
+    study = tune(
+        method,
+        split,
+        work / method,
+        settings=settings,
+        space=space,
+        trials=TRIALS,
+        **inputs.tables,
+    ).study
+    done = [row for row in trial_rows(study) if row["state"] == "done"]
+    done.sort(key=lambda row: -row["value"])
+    tried = []
+    for row in done[:BEST]:
+        path = work / f"{method}_deepfm" / str(row["trial"])
+        tuned = TrainSettings.model_validate(row["settings"])
+        if not path.exists():
+            other = with_values(tuned, {"backbone.name": "deepfm"})
+            train(method, split, path, settings=other, **inputs.tables)
+        epochs = TrainedModel(path).history["epochs"]
+        deepfm = max(epoch["val_auc_sampled"] for epoch in epochs)
+        # Of the trial with the settings as given, those are the defaults.
+        values = {
+            name: value
+            for name in space
+            if (value := value_of(row["settings"], name)) is not None
+        }
+        tried.append(
+            {
+                "trial": row["trial"],
+                "values": values,
+                "dcnv2": row["value"],
+                "deepfm": deepfm,
+                "mean": (row["value"] + deepfm) / 2,
+            }
+        )
+    tried.sort(key=lambda one: -one["mean"])
+    return {"method": method, "trials": len(trial_rows(study)), "best": tried}
+
+
+def nested(values: dict[str, Any]) -> dict[str, Any]:
+    """Dotted names as sections."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        *parents, last = name.split(".")
+        section = found
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[last] = round(value, 4) if isinstance(value, float) else value
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="A grid's data/DOMAIN."
+    )
+    parser.add_argument(
+        "--work", type=Path, required=True, help="Folder of the search."
+    )
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    given = parser.parse_args()
+    from keras_sllmr.store.feature_store import FeatureStore
+    from keras_sllmr.store.split import LeaveOneOut
+
+    split = LeaveOneOut(FeatureStore(given.data / "store"))
+    for method in given.methods:
+        found = search(method, split, given.data, given.work)
+        given.work.mkdir(parents=True, exist_ok=True)
+        path = given.work / f"{method}.json"
+        path.write_text(json.dumps(found, indent=1))
+        override = {"method": method, "train": nested(found["best"][0]["values"])}
+        print(json.dumps(found), flush=True)
+        print(yaml.safe_dump([override], sort_keys=False), flush=True)
+
+
+if __name__ == "__main__":
+    main()
