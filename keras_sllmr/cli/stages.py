@@ -190,6 +190,7 @@ def evaluate_method(
             label=label or label_of(name),
             model=trained.manifest["fingerprint"],
             train=settings["train"],
+            **({"described": True} if settings.get("described") else {}),
             **about,
         )
     result.write(path)

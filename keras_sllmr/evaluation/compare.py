@@ -67,7 +67,8 @@ def compare(
         backbone: `slices` with their counts; `methods`, each with its `seeds`, its mean
         by metric and slice, `spread`, the standard deviation over seeds, `calibration` of
         its first seed and, where `auc_full` is an estimate, `full_sample`, the items that
-        each test row was ranked against; `differences`, with `by_seed`, a `verdict` (better or worse
+        each test row was ranked against, and `described`, where no language model wrote
+        the texts that it read; `differences`, with `by_seed`, a `verdict` (better or worse
         when the interval excludes zero, else level) and, for `auc_sampled`, `p_value`:
         DeLong's, adjusted by Holm for the same family.
 
@@ -206,6 +207,7 @@ def _method(
     samples = [r.full_sample for r in results if r.full_sample is not None]
     return {
         **({"full_sample": min(samples)} if samples else {}),
+        **({"described": True} if results[0].about.get("described") else {}),
         "label": results[0].about.get("label", method),
         "seeds": [result.about["seed"] for result in results],
         **means,

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from keras_sllmr.evaluation.report.comparison import (
-    estimates,
     number,
+    remarks,
     signed,
     slice_title,
 )
@@ -113,7 +113,7 @@ def caption(comparison: Mapping[str, Any]) -> str:
         "intervals of a metric and slice hold at once for all methods, backbones and "
         "domains (max-t). Better or worse: the interval excludes zero."
     )
-    return " ".join([told, *estimates(*comparison["groups"])])
+    return " ".join([told, *remarks(*comparison["groups"])])
 
 
 def _markdown(comparison: Mapping[str, Any], frame: pd.DataFrame) -> str:

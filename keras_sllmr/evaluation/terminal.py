@@ -14,11 +14,11 @@ from keras_sllmr.evaluation.report.comparison import (
     ComparisonRow,
     Difference,
     comparison_rows,
-    estimates,
     labels,
     levels,
     number,
     printable,
+    remarks,
     seconds,
     signed,
     slice_title,
@@ -67,7 +67,7 @@ def comparison_table(metrics: Mapping[str, Any], *, plain: bool = False) -> Tabl
     table = titled_table(
         f"{printable(metrics.get('name', 'run'))}: methods compared", plain
     )
-    notes = estimates(metrics)
+    notes = remarks(metrics)
     if level:
         against = names.get(BASELINE, BASELINE)
         notes = [
@@ -163,7 +163,7 @@ def compare_tables(
         tables.append(table)
     if tables and frame["difference"].notna().any():
         tables[-1].caption = Text(caption(comparison))
-    elif tables and (notes := estimates(*comparison["groups"])):
+    elif tables and (notes := remarks(*comparison["groups"])):
         tables[-1].caption = Text(" ".join(notes))
     return tables
 

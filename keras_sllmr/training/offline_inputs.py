@@ -67,6 +67,16 @@ class OfflineInputs:
         return {name: getattr(self, name) for name in NAMES}
 
     @property
+    def described(self) -> list[str]:
+        """Those whose texts are descriptions, not a language model's words."""
+        texts = {"knowledge": self.knowledge, "examples": self.examples}
+        return [
+            name
+            for name, table in texts.items()
+            if table is not None and table.source == "description"
+        ]
+
+    @property
     def fingerprints(self) -> dict[str, str | None]:
         """The fingerprint of each table there is, by name."""
         return {

@@ -182,6 +182,7 @@ def train(
                 parent=parent,
                 settings={
                     "method": method,
+                    "described": inputs.described,
                     "features": spec.to_dict(),
                     "train": settings.model_dump(mode="json"),
                 },

@@ -10,6 +10,8 @@ from keras_sllmr.cli.config import DataConfig
 from keras_sllmr.cli.grid import Grid
 from keras_sllmr.cli.grid_config import Cell, load_grid
 from keras_sllmr.errors import EnvironmentProblem
+from keras_sllmr.evaluation.compare import CompareSettings, compare
+from keras_sllmr.evaluation.report.comparison import remarks
 from keras_sllmr.scoring.encoders import MiniLM
 from keras_sllmr.store.examples import Examples
 from keras_sllmr.store.feature_store import FeatureStore
@@ -81,6 +83,11 @@ def test_a_cell_of_each(grid, method):
     sampled = 7 if method == "llm_cf" else None
     assert result.about.get("full_sample") == sampled
     assert grid.result(Cell("shop", "deepfm", method, 0)) is not None
+    (group,) = compare([result], settings=CompareSettings(baseline=method))["groups"]
+    assert any(
+        f"What {METHODS[method].label} reads was put together" in remark
+        for remark in remarks(group)
+    )
 
 
 def test_what_a_cells_key_depends_on(grid):

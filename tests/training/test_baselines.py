@@ -94,6 +94,8 @@ def test_a_run_and_its_folder(
     store = world.split.store.fingerprint
     assert trained.manifest["parent"] == {"store": store, **parents}
     assert trained.manifest["settings"]["method"] == method
+    described = {"kd": [], "kar": ["knowledge"], "llm_cf": ["examples"]}[method]
+    assert trained.manifest["settings"]["described"] == described
     plain = {"history", "item", "history_attributes", "item_attributes"}
     assert set(trained.backbone.input) == plain | more
     assert (trained.retrieval is None) == (method != "llm_cf")

@@ -229,6 +229,30 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
     return sentences or ["No method was compared with the baseline in this run."]
 
 
+def remarks(*groups: Mapping[str, Any]) -> list[str]:
+    """Sentences on what a reader of the figures must know, if there are any.
+
+    Args:
+        *groups: runs' metrics, or groups of a comparison.
+
+    Example:
+        >>> remarks({"methods": {"kar": {"label": "KAR", "described": True}}})[0][:40]
+        'What KAR reads was put together from the'
+    """
+    by_label: dict[str, None] = {}
+    for group in groups:
+        names = labels(group)
+        for name, method in (group.get("methods") or {}).items():
+            if method.get("described"):
+                by_label[names[name]] = None
+    read = "reads" if len(by_label) == 1 else "read"
+    described = (
+        f"What {listed(list(by_label))} {read} was put together from the items' texts, "
+        "not written by a language model."
+    )
+    return [*estimates(*groups), *([described] if by_label else [])]
+
+
 def estimates(*groups: Mapping[str, Any]) -> list[str]:
     """A sentence on the methods whose `auc_full` is estimated, if there are any.
 

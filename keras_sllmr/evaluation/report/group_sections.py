@@ -9,11 +9,11 @@ from keras_sllmr.evaluation.report.comparison import (
     baseline,
     comparison_rows,
     differences,
-    estimates,
     labels,
     metric_names,
     metric_title,
     printable,
+    remarks,
     signed,
     slice_title,
 )
@@ -101,7 +101,7 @@ def _table(comparison: Mapping[str, Any], domain: str, groups: Groups) -> Sectio
     )
     if len(groups) == 1:
         return methods_section(groups[0], f"{domain}, {backbone(groups[0])}", caption)
-    caption = " ".join([caption, *estimates(*groups)])
+    caption = " ".join([caption, *remarks(*groups)])
     rows = [
         (backbone(group), row)
         for group in groups

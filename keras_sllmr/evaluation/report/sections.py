@@ -8,13 +8,13 @@ from keras_sllmr.evaluation.report.comparison import (
     AUC_METRICS,
     baseline,
     comparison_rows,
-    estimates,
     labels,
     levels,
     metric_names,
     metric_title,
     places,
     printable,
+    remarks,
     seconds,
     slice_title,
 )
@@ -80,7 +80,7 @@ def methods_section(
         if levels(rows)
         else "Every method on every slice; n: test rows."
     )
-    caption = " ".join([caption or compared, *estimates(metrics)])
+    caption = " ".join([caption or compared, *remarks(metrics)])
     return Section(
         title,
         methods=[
