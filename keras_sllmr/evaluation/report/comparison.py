@@ -245,12 +245,14 @@ def remarks(*groups: Mapping[str, Any]) -> list[str]:
         for name, method in (group.get("methods") or {}).items():
             if method.get("described"):
                 by_label[names[name]] = None
+    if not by_label:
+        return estimates(*groups)
     read = "reads" if len(by_label) == 1 else "read"
     described = (
         f"What {listed(list(by_label))} {read} was put together from the items' texts, "
         "not written by a language model."
     )
-    return [*estimates(*groups), *([described] if by_label else [])]
+    return [*estimates(*groups), described]
 
 
 def estimates(*groups: Mapping[str, Any]) -> list[str]:
