@@ -3,9 +3,9 @@
     python benchmarks/method_search.py --data runs/paper/data/beauty --work runs/search
 
 For each method: eight trials on DCNv2, the first with the defaults, the others chosen by
-`sllmr tune`'s search; then the two best on DeepFM as well, so that what suits one
-backbone alone is not taken. The best mean of the two validation AUCs wins. Seed 0; the
-test split is not read. Killed, it goes on. Prints the winners as overrides of a grid.
+`sllmr tune`'s search. What suits one backbone may not suit another, so the two best are
+to be tried on every backbone: they are printed as two columns of a grid. Seed 0; the
+test split is not read. Killed, it goes on.
 """
 
 import argparse
@@ -44,12 +44,10 @@ OWN: dict[str, dict[str, Any]] = {
 
 
 def search(method: Any, split: Any, data: Path, work: Path) -> dict[str, Any]:
-    """The trials of a method and the one that wins."""
+    """The best trials of a method."""
     from keras_sllmr.training.offline_inputs import needed, opened
-    from keras_sllmr.training.search_space import value_of, with_values
+    from keras_sllmr.training.search_space import value_of
     from keras_sllmr.training.settings import TrainSettings
-    from keras_sllmr.training.train import train
-    from keras_sllmr.training.trained_model import TrainedModel
     from keras_sllmr.training.trials import trial_rows
     from keras_sllmr.training.tuning import tune
 
@@ -66,34 +64,24 @@ def search(method: Any, split: Any, data: Path, work: Path) -> dict[str, Any]:
         trials=TRIALS,
         **inputs.tables,
     ).study
-    done = [row for row in trial_rows(study) if row["state"] == "done"]
+    rows = trial_rows(study)
+    done = [row for row in rows if row["state"] == "done"]
     done.sort(key=lambda row: -row["value"])
-    tried = []
-    for row in done[:BEST]:
-        path = work / f"{method}_deepfm" / str(row["trial"])
-        tuned = TrainSettings.model_validate(row["settings"])
-        if not path.exists():
-            other = with_values(tuned, {"backbone.name": "deepfm"})
-            train(method, split, path, settings=other, **inputs.tables)
-        epochs = TrainedModel(path).history["epochs"]
-        deepfm = max(epoch["val_auc_sampled"] for epoch in epochs)
-        # Of the trial with the settings as given, those are the defaults.
-        values = {
-            name: value
-            for name in space
-            if (value := value_of(row["settings"], name)) is not None
+    best = [
+        {
+            "trial": row["trial"],
+            "validation": row["value"],
+            "epochs": row["epochs"],
+            # What is not set is a default.
+            "values": {
+                name: value
+                for name in space
+                if (value := value_of(row["settings"], name)) is not None
+            },
         }
-        tried.append(
-            {
-                "trial": row["trial"],
-                "values": values,
-                "dcnv2": row["value"],
-                "deepfm": deepfm,
-                "mean": (row["value"] + deepfm) / 2,
-            }
-        )
-    tried.sort(key=lambda one: -one["mean"])
-    return {"method": method, "trials": len(trial_rows(study)), "best": tried}
+        for row in done[:BEST]
+    ]
+    return {"method": method, "trials": len(rows), "best": best}
 
 
 def nested(values: dict[str, Any]) -> dict[str, Any]:
@@ -127,9 +115,12 @@ def main() -> None:
         given.work.mkdir(parents=True, exist_ok=True)
         path = given.work / f"{method}.json"
         path.write_text(json.dumps(found, indent=1))
-        override = {"method": method, "train": nested(found["best"][0]["values"])}
+        columns = {
+            f"{method}_{letter}": {"method": method, "train": nested(one["values"])}
+            for letter, one in zip("ab", found["best"], strict=False)
+        }
         print(json.dumps(found), flush=True)
-        print(yaml.safe_dump([override], sort_keys=False), flush=True)
+        print(yaml.safe_dump(columns, sort_keys=False), flush=True)
 
 
 if __name__ == "__main__":

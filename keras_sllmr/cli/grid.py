@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from keras_sllmr.io.hashing import fingerprint
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.split import LeaveOneOut
-from keras_sllmr.training.methods import used_settings
+from keras_sllmr.training.methods import label_of, used_settings
 from keras_sllmr.training.offline_inputs import OfflineInputs, needed, opened
 
 #: Called as a cell ends, with its result, or with what went wrong.
@@ -76,6 +77,37 @@ class Grid:
         except StoreError:
             return None  # damaged: the cell runs again
         return result if result.about.get("cell") == self._key(cell) else None
+
+    def reuse(self, folder: Path) -> list[str]:
+        """Takes results of other grids that are of the same data and settings.
+
+        A column may have been called otherwise there.
+
+        Args:
+            folder: a grid's, or one of several.
+
+        Returns:
+            Names of the cells that got one.
+
+        Raises:
+            StoreError: when a file is no result.
+        """
+        found: dict[str, Path] = {}
+        for path in sorted(folder.rglob("results/**/*.npz")):
+            key = Result.read(path).about.get("cell")
+            found.setdefault(str(key), path)
+        taken = []
+        for cell in self.config.cells():
+            key = self._key(cell)
+            if key not in found or self.result(cell) is not None:
+                continue
+            column = self.config.methods[cell.method]
+            label = column.label or label_of(cell.method)
+            result = Result.read(found[key])
+            about = {**result.about, "method": cell.method, "label": label}
+            replace(result, about=about).write(self.result_file(cell))
+            taken.append(cell.name)
+        return taken
 
     def run_cell(self, cell: Cell) -> Result:
         """Trains and evaluates one cell, and writes its result.

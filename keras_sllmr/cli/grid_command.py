@@ -25,6 +25,12 @@ def grid(
         str | None,
         typer.Option(help="Run this cell alone, here, e.g. beauty/deepfm-sllmr-0."),
     ] = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of other grids, whose equal cells are not run again."
+        ),
+    ] = None,
     attached: Annotated[bool, typer.Option(hidden=True)] = False,
     json: Json = False,
 ) -> None:
@@ -66,6 +72,9 @@ def grid(
         return [sys.executable, "-m", "keras_sllmr.cli.main", "grid", *options]
 
     of_grid.prepare(announce)
+    for folder in reuse or []:
+        for name in of_grid.reuse(folder):
+            err.print(f"    reused  {name}", markup=False)
     results: list[Result] = []
     ended: list[Any] = []
     with progress_bar("Cells") as progress:

@@ -150,3 +150,29 @@ def test_the_whole_grid_goes_on_after_a_kill(grid_file, source, tmp_path):
     assert files == {
         f"comparison.{end}" for end in ("json", "csv", "md", "tex", "html")
     }
+
+
+def test_equal_cells_of_another_grid_are_not_run_again(prepared, tmp_path):
+    cell = Cell("shop", "deepfm", "none", 0)
+    result = prepared.result(cell) or prepared.run_cell(cell)
+    columns = {
+        "plain": {"method": "none", "label": "Plain"},
+        "slow": {"method": "none", "train": {"learning_rate": 1e-5}},
+    }
+    config = type(prepared.config).model_validate(
+        {
+            **prepared.config.model_dump(by_alias=True),
+            "name": "other",
+            "methods": columns,
+        }
+    )
+    other = Grid(config, tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "data").symlink_to(prepared.folder / "data")
+    assert "shop/deepfm-plain-0" in other.reuse(prepared.folder)
+    taken = other.result(Cell("shop", "deepfm", "plain", 0))
+    assert taken.identity == ("shop", "deepfm", "plain", 0)
+    assert taken.about["label"] == "Plain"
+    np.testing.assert_array_equal(taken.logits, result.logits)
+    assert other.result(Cell("shop", "deepfm", "slow", 0)) is None
+    assert other.reuse(prepared.folder) == []
