@@ -1,6 +1,7 @@
 """The stages on one domain's data: import, and what methods read of it."""
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +89,7 @@ class DataStages:
         stage = ScoreStage(self.split, self.text, config, self.seed)
         settings = self._teacher_settings()
         settings["candidates"] = stage.candidates.model_dump(mode="json")
-        inputs = {
-            "store": self.split.store.fingerprint,
-            "text": self.text.manifest["fingerprint"],
-            "settings": settings,
-            "seed": self.seed,
-        }
-        self.ledger.run(
-            "score", inputs, path, lambda: stage.score(path), announce=self.announce
-        )
+        self._run("score", settings, path, lambda: stage.score(path))
         return ScoreTable(path, self.split.store)
 
     def make(self, names: Collection[str]) -> OfflineInputs:
@@ -125,14 +118,30 @@ class DataStages:
         }
         for name, (maker, sections) in makers.items():
             if name in names:
-                self._run(name, maker, sections)
+                path = self.folder / name
+                self._run(
+                    name, self._settings(name, sections), path, partial(maker, path)
+                )
         return opened({name: self.folder / name for name in names}, split.store)
 
     def _run(
-        self, name: str, maker: Callable[[Path], object], sections: Sequence[str]
+        self,
+        name: str,
+        settings: dict[str, Any],
+        path: Path,
+        make: Callable[[], object],
     ) -> None:
-        """A stage on the store, the text vectors and sections of the configuration."""
-        path = self.folder / name
+        """A stage on the store and the text vectors."""
+        inputs = {
+            "store": self.split.store.fingerprint,
+            "text": self.text.manifest["fingerprint"],
+            "settings": settings,
+            "seed": self.seed,
+        }
+        self.ledger.run(name, inputs, path, make, announce=self.announce)
+
+    def _settings(self, name: str, sections: Sequence[str]) -> dict[str, Any]:
+        """What of a stage's sections of the configuration changes what it makes."""
         settings: dict[str, Any] = {
             section: getattr(self.config, section).model_dump(mode="json", exclude=_HOW)
             for section in sections
@@ -140,13 +149,7 @@ class DataStages:
         own = getattr(self.config, name)
         if "score" in sections or getattr(own, "source", "") == "llm":
             settings["score"] = self._teacher_settings()
-        inputs = {
-            "store": self.split.store.fingerprint,
-            "text": self.text.manifest["fingerprint"],
-            "settings": settings,
-            "seed": self.seed,
-        }
-        self.ledger.run(name, inputs, path, lambda: maker(path), announce=self.announce)
+        return settings
 
     def _teacher_settings(self) -> dict[str, Any]:
         """What of the section `score` changes a teacher's answers."""

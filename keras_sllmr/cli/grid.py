@@ -92,10 +92,10 @@ class Grid:
         Raises:
             StoreError: when a file is no result.
         """
-        found: dict[str, Path] = {}
+        found: dict[str, Result] = {}
         for path in sorted(folder.rglob("results/**/*.npz")):
-            key = Result.read(path).about.get("cell")
-            found.setdefault(str(key), path)
+            result = Result.read(path)
+            found.setdefault(str(result.about.get("cell")), result)
         taken = []
         for cell in self.config.cells():
             key = self._key(cell)
@@ -103,9 +103,8 @@ class Grid:
                 continue
             column = self.config.methods[cell.method]
             label = column.label or label_of(cell.method)
-            result = Result.read(found[key])
-            about = {**result.about, "method": cell.method, "label": label}
-            replace(result, about=about).write(self.result_file(cell))
+            about = {**found[key].about, "method": cell.method, "label": label}
+            replace(found[key], about=about).write(self.result_file(cell))
             taken.append(cell.name)
         return taken
 

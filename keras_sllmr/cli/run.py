@@ -21,7 +21,6 @@ from keras_sllmr.scoring.reliability import describe_table
 from keras_sllmr.serving.export import EXPORT_VERSION
 from keras_sllmr.serving.model_card import metrics_of
 from keras_sllmr.settings import settings_of
-from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.stats import stats
 from keras_sllmr.training.method_names import Method
 from keras_sllmr.training.methods import used_settings
@@ -80,7 +79,8 @@ class _Run:
         self.rows = TestRows(self.split, self.evaluate)
         # The report tells of the teacher, whatever the methods read.
         self.inputs = data.make({"text", "scores", *self._needed()})
-        self.scores = ScoreTable(self.folder / "scores", self.store)
+        assert self.inputs.scores is not None
+        self.scores = self.inputs.scores
         for method in self.config.methods:
             self._train(method)
         self.models: dict[str, TrainedModel] = {

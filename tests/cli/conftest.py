@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 from keras_sllmr.cli.main import main
+from keras_sllmr.errors import EnvironmentProblem
+from keras_sllmr.scoring.encoders import MiniLM
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.importers import read_tables
 
@@ -70,6 +72,15 @@ def small_run(tmp_path, source):
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+@pytest.fixture
+def needs_the_encoder():
+    """Skips where the embedded encoder cannot be had."""
+    try:
+        MiniLM()
+    except EnvironmentProblem as error:
+        pytest.skip(str(error))
 
 
 def sllmr(*arguments, monkeypatch, capsys):

@@ -9,10 +9,8 @@ import yaml
 from keras_sllmr.cli.config import DataConfig
 from keras_sllmr.cli.grid import Grid
 from keras_sllmr.cli.grid_config import Cell, load_grid
-from keras_sllmr.errors import EnvironmentProblem
 from keras_sllmr.evaluation.compare import CompareSettings, compare
 from keras_sllmr.evaluation.report.comparison import remarks
-from keras_sllmr.scoring.encoders import MiniLM
 from keras_sllmr.store.examples import Examples
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.knowledge import Knowledge
@@ -22,12 +20,7 @@ from keras_sllmr.training.methods import METHODS
 SMALL = {"backbone": {"hyperparameters": {"embedding_dim": 4}}, "batch": {"rows": 32}}
 
 
-@pytest.fixture(autouse=True)
-def _needs_the_encoder():
-    try:
-        MiniLM()
-    except EnvironmentProblem as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("needs_the_encoder")
 
 
 @pytest.fixture(scope="module")

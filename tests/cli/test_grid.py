@@ -12,16 +12,9 @@ import yaml
 
 from keras_sllmr.cli.grid import Grid, run_cells
 from keras_sllmr.cli.grid_config import Cell, load_grid
-from keras_sllmr.errors import ConfigError, EnvironmentProblem
-from keras_sllmr.scoring.encoders import MiniLM
+from keras_sllmr.errors import ConfigError
 
-
-@pytest.fixture(autouse=True)
-def _needs_the_encoder():
-    try:
-        MiniLM()
-    except EnvironmentProblem as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("needs_the_encoder")
 
 
 @pytest.fixture(scope="module")

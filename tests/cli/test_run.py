@@ -13,15 +13,8 @@ from keras_sllmr.cli.run import run
 from keras_sllmr.cli.stages import source_hashes
 from keras_sllmr.errors import ConfigError, EnvironmentProblem, StoreError
 from keras_sllmr.io.lock import exclusive
-from keras_sllmr.scoring.encoders import MiniLM
 
-
-@pytest.fixture(autouse=True)
-def _needs_the_encoder():
-    try:
-        MiniLM()
-    except EnvironmentProblem as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("needs_the_encoder")
 
 
 def stages_of(metrics):

@@ -198,7 +198,7 @@ class TextTemplate:
         try:
             for label in (True, False):
                 self.render({**_SAMPLE, "label": label})
-        except Exception as error:
+        except Exception as error:  # whatever a template's expressions raise
             raise ConfigError(
                 f"The template {self.name!r} must render a sample. "
                 f"Received: {type(error).__name__}: {error}"
