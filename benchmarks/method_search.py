@@ -3,17 +3,15 @@
     python benchmarks/method_search.py --data runs/paper/data/beauty --work runs/search
 
 For each method: eight trials on DCNv2, the first with the defaults, the others chosen by
-`sllmr tune`'s search. What suits one backbone may not suit another, so the two best are
-to be tried on every backbone: they are printed as two columns of a grid. Seed 0; the
-test split is not read. Killed, it goes on.
+`sllmr tune`'s search. What suits one backbone may not suit another, so `paper_grid.py`
+tries the two best on every backbone. Seed 0; the test split is not read. Killed, it goes
+on.
 """
 
 import argparse
 import json
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 METHODS = ("none", "kd", "kar", "llm_cf", "pointwise", "global", "sllmr")
 TRIALS, BEST = 8, 2
@@ -84,18 +82,6 @@ def search(method: Any, split: Any, data: Path, work: Path) -> dict[str, Any]:
     return {"method": method, "trials": len(rows), "best": best}
 
 
-def nested(values: dict[str, Any]) -> dict[str, Any]:
-    """Dotted names as sections."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        *parents, last = name.split(".")
-        section = found
-        for parent in parents:
-            section = section.setdefault(parent, {})
-        section[last] = round(value, 4) if isinstance(value, float) else value
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -115,12 +101,7 @@ def main() -> None:
         given.work.mkdir(parents=True, exist_ok=True)
         path = given.work / f"{method}.json"
         path.write_text(json.dumps(found, indent=1))
-        columns = {
-            f"{method}_{letter}": {"method": method, "train": nested(one["values"])}
-            for letter, one in zip("ab", found["best"], strict=False)
-        }
         print(json.dumps(found), flush=True)
-        print(yaml.safe_dump(columns, sort_keys=False), flush=True)
 
 
 if __name__ == "__main__":
