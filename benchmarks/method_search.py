@@ -2,7 +2,7 @@
 
     python benchmarks/method_search.py --data runs/paper/data/beauty --work runs/search
 
-For each method: eight trials on DCNv2, the first with the defaults, the others chosen by
+For each method: four trials on DCNv2, the first with the defaults, the others chosen by
 `sllmr tune`'s search. What suits one backbone may not suit another, so `paper_grid.py`
 tries the two best on every backbone. Seed 0; the test split is not read. Killed, it goes
 on.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 METHODS = ("none", "kd", "kar", "llm_cf", "pointwise", "global", "sllmr")
-TRIALS, BEST = 8, 2
+TRIALS, BEST = 4, 2
 
 SHARED = {
     "learning_rate": {"low": 0.0003, "high": 0.003, "log": True},

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_sllmr.compat import tf
 from keras_sllmr.errors import StoreError
+from keras_sllmr.io.atomic import replace_file
 
 _PARSE_BATCH = 8192
 
@@ -106,9 +107,7 @@ def write_shards(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    size = shard_size
-    if count:
-        size = math.ceil(count / math.ceil(count / shard_size))
+    size = shard_rows(count, shard_size) if count else shard_size
     source = iter(records)
     written: list[Path] = []
     head = list(itertools.islice(source, 1))
@@ -120,9 +119,27 @@ def write_shards(
         head = list(itertools.islice(source, 1))
     shards = len(written)
     return [
-        path.replace(folder / f"part-{shard:05d}-of-{shards:05d}.tfrecord")
+        path.replace(folder / shard_name(shard, shards))
         for shard, path in enumerate(written)
     ]
+
+
+def shard_rows(count: int, shard_size: int = 100_000) -> int:
+    """Records a shard when there are `count` > 0, and the shards are about equal."""
+    return math.ceil(count / math.ceil(count / shard_size))
+
+
+def shard_name(shard: int, shards: int) -> str:
+    """File name of one of `shards` shards."""
+    return f"part-{shard:05d}-of-{shards:05d}.tfrecord"
+
+
+def write_shard(path: str | os.PathLike[str], records: Iterable[bytes]) -> None:
+    """Writes one shard, whole or not at all."""
+    with replace_file(path) as beside, _disk_errors():
+        with tf.io.TFRecordWriter(str(beside)) as writer:
+            for record in records:
+                writer.write(record)
 
 
 def read_shards(

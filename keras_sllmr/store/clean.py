@@ -1,13 +1,18 @@
 """Cleaning: interactions and items checked against the rules the store relies on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from keras_sllmr.errors import ConfigError, DataError
-from keras_sllmr.store.clean_columns import people_of, with_columns
+from keras_sllmr.store.clean_columns import (
+    clean_users,
+    require_people,
+    with_columns,
+)
 from keras_sllmr.store.columns import ENTITIES, ColumnSpec, check_unique
 from keras_sllmr.store.raw import RawData
 from keras_sllmr.store.sieve import Sieve, chosen
@@ -94,12 +99,17 @@ def clean(
     sieve = Sieve(on_bad, dict(dropped or {}))
     noted = dict(notes or {})
 
-    catalogue = None if items is None else _catalogue(items, sieve, names, of["item"])
+    catalogue = None if items is None else clean_items(items, sieve, names, of["item"])
     known = None if catalogue is None else set(catalogue["item"])
-    events = _events(interactions, known, sieve, names, min_events, of["context"])
+    histories = clean_events(
+        interactions, known, sieve, names, min_events, of["context"]
+    )
+    histories.require_any(min_events, sieve.dropped)
+    events = histories.events
     people = None
     if users is not None and of["user"]:
-        people = people_of(users, set(events["user"]), sieve, names, of["user"])
+        people = clean_users(users, set(events["user"]), sieve, names, of["user"])
+        require_people(len(people), len(users), users["user"], names)
         without = events["user"].nunique() - len(people)
         noted["users_without_a_row_in_the_user_table"] = without
     if catalogue is None:
@@ -146,14 +156,60 @@ def _require_table(
         )
 
 
-def _events(
+@dataclass(frozen=True)
+class Histories:
+    """Clean events of some users, all events of each.
+
+    Args:
+        events: as `RawData.interactions`; maybe none.
+        users: int. How many users there were before the short ones left.
+        longest: int. Events of the user with the most.
+    """
+
+    events: pd.DataFrame
+    users: int
+    longest: int
+
+    def require_any(self, min_events: int, dropped: Mapping[str, int]) -> None:
+        """Raises `DataError` when nobody is left."""
+        if self.events.empty:
+            require_users(0, self.users, self.longest, min_events, dropped)
+
+
+def require_users(
+    left: int, users: int, longest: int, min_events: int, dropped: Mapping[str, int]
+) -> None:
+    """Raises `DataError` when nobody is left."""
+    if not left:
+        raise DataError(
+            f"At least one user needs min_events={min_events} events. Received: "
+            f"{users} users, the longest history holding "
+            f"{longest} events after {dict(dropped)} were dropped. "
+            "Check that the file is the right one, or lower --min-events."
+        )
+
+
+def clean_events(
     given: pd.DataFrame,
-    known: set[str] | None,
+    known: Container[str] | None,
     sieve: Sieve,
     names: Mapping[str, str],
     min_events: int,
     columns: Sequence[ColumnSpec],
-) -> pd.DataFrame:
+) -> Histories:
+    """The interactions of any set of users by the rules of `clean`, users apart.
+
+    Args:
+        given: all their interactions, in any order.
+        known: ids of the items there are. None for any.
+        sieve: raises or counts what breaks a rule.
+        names: what errors call the roles' columns.
+        min_events: the fewest events a user needs.
+        columns: the context's.
+
+    Raises:
+        DataError: a column is missing, or a rule is broken.
+    """
     given = chosen(given, ["user", "item", "order"], columns, "interactions")
     user, user_ids = ids(given["user"], names["user"])
     item, item_ids = ids(given["item"], names["item"])
@@ -211,14 +267,7 @@ def _events(
     lengths = np.bincount(table["user"], minlength=len(user_ids))
     table = table[lengths[table["user"]] >= min_events]
     sieve.count("users_with_too_few_events", int((lengths < min_events).sum()))
-    if table.empty:
-        raise DataError(
-            f"At least one user needs min_events={min_events} events. Received: "
-            f"{len(user_ids)} users, the longest history holding "
-            f"{lengths.max(initial=0)} events after {dict(sieve.dropped)} were dropped. "
-            "Check that the file is the right one, or lower --min-events."
-        )
-    return pd.DataFrame(
+    events = pd.DataFrame(
         {
             "user": np.array(user_ids, dtype=object)[table["user"]],
             "item": np.array(item_ids, dtype=object)[table["item"]],
@@ -226,14 +275,26 @@ def _events(
             **{column.name: table[column.name].to_numpy() for column in columns},
         }
     )
+    return Histories(events, len(user_ids), int(lengths.max(initial=0)))
 
 
-def _catalogue(
+def clean_items(
     given: pd.DataFrame,
     sieve: Sieve,
     names: Mapping[str, str],
     columns: Sequence[ColumnSpec],
 ) -> pd.DataFrame:
+    """Any items of the item table by the rules of `clean`, sorted by id.
+
+    Args:
+        given: all rows of these items, in any order.
+        sieve: raises or counts what breaks a rule.
+        names: what errors call the roles' columns.
+        columns: the items'.
+
+    Raises:
+        DataError: a column is missing, or a rule is broken.
+    """
     optional = [name for name in ("text", "attributes") if name in given]
     given = chosen(given, ["item", *optional], columns, "items")
     item, item_ids = ids(given["item"], names["item_key"])

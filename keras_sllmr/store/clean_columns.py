@@ -25,14 +25,25 @@ _CELLS: dict[Kind, tuple[Callable[[Any], Any], str]] = {
 }
 
 
-def people_of(
+def clean_users(
     given: pd.DataFrame,
     known: set[str],
     sieve: Sieve,
     names: Mapping[str, str],
     columns: Sequence[ColumnSpec],
 ) -> pd.DataFrame:
-    """The rows of the known users, sorted by user."""
+    """Any users' rows of the user table by the rules of `clean`, sorted by id.
+
+    Args:
+        given: all rows of these users, in any order.
+        known: ids of the users who have events; others are left out.
+        sieve: raises or counts what breaks a rule.
+        names: what errors call the roles' columns.
+        columns: the users'.
+
+    Raises:
+        DataError: a column is missing, or a rule is broken.
+    """
     given = chosen(given, ["user"], columns, "users")
     user, user_ids = ids(given["user"], names["user_key"])
     table = pd.DataFrame({"user": user})
@@ -56,14 +67,28 @@ def people_of(
     table = table.sort_values("user")
     people = table.assign(user=np.array(user_ids, dtype=object)[table["user"]])
     people = people[people["user"].isin(known)].reset_index(drop=True)
-    if people.empty:
+    return people.astype({"user": "str"})
+
+
+def require_people(
+    known: int, rows: int, given: pd.Series, names: Mapping[str, str]
+) -> None:
+    """Raises `DataError` when a user table has no user with events.
+
+    Args:
+        known: int. Users who have both.
+        rows: int. Of the table.
+        given: some of its ids.
+        names: what errors call the roles' columns.
+    """
+    if not known:
+        _, examples = ids(given, names["user_key"])
         raise DataError(
             "The user table must hold users of the interactions. Received: none of "
-            f"them in {len(given)} rows, whose `{names['user_key']}` are as "
-            f"{', '.join(shown(name) for name in user_ids[:3])}. Check that "
-            "it is the right file and the right column of ids."
+            f"them in {rows} rows, whose `{names['user_key']}` are as "
+            f"{', '.join(shown(name) for name in examples[:3])}. Check that it is the "
+            "right file and the right column of ids."
         )
-    return people.astype({"user": "str"})
 
 
 def with_columns(

@@ -12,6 +12,7 @@ from keras_sllmr.store.columns import (
     Column,
     ColumnSpec,
     Entity,
+    category_counts,
     encoded,
     kinds_by_entity,
     moments,
@@ -52,7 +53,7 @@ class ColumnViews:
             known: list[str] = []
             if spec.kind != "numeric":
                 counted = trained if spec.entity == "context" else None
-                known = vocabulary_of(spec, cells, counted)
+                known = vocabulary_of(spec, category_counts(spec, cells, counted))
                 self._vocabularies[spec.name] = known
             values = self._values.setdefault(spec.entity, {})
             values[spec.name] = encoded(spec, cells, known)
@@ -64,13 +65,21 @@ class ColumnViews:
         for entity, values in self._values.items():
             view = COLUMN_VIEWS[entity]
             counts[view] = len(next(iter(values.values())))
-            write_shards(folder / view, _records(values), count=counts[view])
-        for name, known in self._vocabularies.items():
-            view = vocabulary_view(name)
-            counts[view] = len(known)
-            records = (example(category=value) for value in known)
-            write_shards(folder / view, records, count=counts[view])
-        return counts
+            write_shards(folder / view, cell_records(values), count=counts[view])
+        return counts | write_vocabularies(folder, self._vocabularies)
+
+
+def write_vocabularies(
+    folder: Path, vocabularies: Mapping[str, list[str]]
+) -> dict[str, int]:
+    """Writes the vocabularies of columns; returns the number of records of each."""
+    counts = {}
+    for name, known in vocabularies.items():
+        view = vocabulary_view(name)
+        counts[view] = len(known)
+        records = (example(category=value) for value in known)
+        write_shards(folder / view, records, count=counts[view])
+    return counts
 
 
 def _cells(raw: RawData, spec: ColumnSpec, users: list[str]) -> list[Any]:
@@ -86,7 +95,8 @@ def _cells(raw: RawData, spec: ColumnSpec, users: list[str]) -> list[Any]:
     return table[spec.name].tolist()
 
 
-def _records(values: Mapping[str, list[Any]]) -> Iterator[bytes]:
+def cell_records(values: Mapping[str, list[Any]]) -> Iterator[bytes]:
+    """The records of encoded columns, `[rows]` each."""
     for row in zip(*values.values(), strict=True):
         yield example(**dict(zip(values, row, strict=True)))
 

@@ -203,10 +203,10 @@ class Column:
         return np.where(self.unknown, 0.0, scaled).astype(np.float32)
 
 
-def vocabulary_of(
+def category_counts(
     spec: ColumnSpec, cells: Sequence[Any], counted: np.ndarray | None = None
-) -> list[str]:
-    """The sorted values that at least `min_count` of the counted rows have.
+) -> Counter[str]:
+    """How many of the counted rows have each value; counts of parts may be added.
 
     Args:
         spec: of a categorical or multi-valued column.
@@ -214,7 +214,11 @@ def vocabulary_of(
         counted: bool `[rows]`. Defaults to all rows.
     """
     rows = cells if counted is None else compress(cells, counted)
-    counts = Counter(value for cell in rows for value in _values(spec, cell))
+    return Counter(value for cell in rows for value in _values(spec, cell))
+
+
+def vocabulary_of(spec: ColumnSpec, counts: Mapping[str, int]) -> list[str]:
+    """The sorted values that at least `min_count` rows have."""
     return sorted(value for value, count in counts.items() if count >= spec.min_count)
 
 

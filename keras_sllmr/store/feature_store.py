@@ -2,7 +2,6 @@
 
 import itertools
 import os
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,24 +11,27 @@ import numpy as np
 from keras_sllmr.errors import StoreError
 from keras_sllmr.io.atomic import replace_folder
 from keras_sllmr.io.lock import exclusive
-from keras_sllmr.io.tfrecord import example, read_shards, write_shards
+from keras_sllmr.io.tfrecord import read_shards, write_shards
 from keras_sllmr.store.column_views import (
     ColumnViews,
     read_column_views,
     vocabulary,
 )
-from keras_sllmr.store.columns import kinds_by_entity
 from keras_sllmr.store.manifest import (
     read_manifest,
     require_replaceable,
     verify_files,
-    write_manifest,
 )
 from keras_sllmr.store.ragged import Ragged
 from keras_sllmr.store.raw import RawData
+from keras_sllmr.store.records import (
+    SCHEMA_FILE,
+    attribute_records,
+    finish_store,
+    item_records,
+    user_records,
+)
 from keras_sllmr.store.schema import SCHEMA_VERSION, parsing_spec, write_schema
-
-_SCHEMA_FILE = "schema.pbtxt"
 
 
 class FeatureStore:
@@ -79,13 +81,13 @@ class FeatureStore:
         self.attributes = _with_empty_row(*items["attributes"])
         #: further columns of users, items and events, by name.
         self.columns = read_column_views(
-            self.path / "views", self.path / _SCHEMA_FILE, self.manifest, self.events
+            self.path / "views", self.path / SCHEMA_FILE, self.manifest, self.events
         )
 
     def _read(self, view: str) -> dict[str, Any]:
         return read_shards(
             self.path / "views" / view,
-            parsing_spec(self.path / _SCHEMA_FILE, view),
+            parsing_spec(self.path / SCHEMA_FILE, view),
             count=self.manifest["counts"].get(view),
         )
 
@@ -146,51 +148,35 @@ def _write(folder: Path, raw: RawData) -> None:
 
     # Sorted by user, so equal neighbours are a user's rows.
     events = zip(raw.interactions["user"], raw.interactions["item"], strict=True)
-    histories = [
-        (user, [item_index[item] for _, item in rows])
-        for user, rows in itertools.groupby(events, key=lambda event: event[0])
-    ]
-
-    def users() -> Iterator[bytes]:
-        for user, history in histories:
-            yield example(user_id=str(user), history=history)
-
-    def items() -> Iterator[bytes]:
-        texts = raw.items["text"].tolist()
-        for item, text, names in zip(item_ids, texts, attribute_lists, strict=True):
-            indices = [attribute_index[name] for name in names]
-            yield example(item_id=item, text=text, attributes=indices)
-
-    columns = ColumnViews(
-        raw,
-        [user for user, _ in histories],
-        Ragged.from_rows(history for _, history in histories),
-    )
+    users, histories = [], []
+    for user, rows in itertools.groupby(events, key=lambda event: event[0]):
+        users.append(user)
+        histories.append([item_index[item] for _, item in rows])
+    columns = ColumnViews(raw, users, Ragged.from_rows(histories))
     views = folder / "views"
     counts = {
-        "user_history": len(histories),
+        "user_history": len(users),
         "item_content": len(item_ids),
         "attribute": len(attribute_names),
     }
-    write_schema(folder / _SCHEMA_FILE, columns.sizes)
-    write_shards(views / "user_history", users(), count=counts["user_history"])
-    write_shards(views / "item_content", items(), count=counts["item_content"])
-    write_shards(
-        views / "attribute",
-        (example(attribute=name) for name in attribute_names),
-        count=counts["attribute"],
-    )
+    records = {
+        "user_history": user_records(users, histories),
+        "item_content": item_records(
+            item_ids, raw.items["text"], attribute_lists, attribute_index
+        ),
+        "attribute": attribute_records(attribute_names),
+    }
+    write_schema(folder / SCHEMA_FILE, columns.sizes)
+    for view, content in records.items():
+        write_shards(views / view, content, count=counts[view])
     counts |= columns.write(views)
-    write_manifest(
+    finish_store(
         folder,
-        kind="store",
-        schema_version=SCHEMA_VERSION,
-        parent=raw.source,
-        settings=dict(raw.source.get("options", {})),
+        source=raw.source,
         counts={**counts, "interactions": len(raw.interactions)},
-        dropped=dict(raw.dropped),
-        notes=dict(raw.notes),
-        **({"columns": kinds_by_entity(raw.columns)} if raw.columns else {}),
+        dropped=raw.dropped,
+        notes=raw.notes,
+        columns=raw.columns,
     )
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.store.columns import (
+    category_counts,
     KINDS,
     OUTERMOST,
     RESERVED,
@@ -77,16 +78,17 @@ def test_names_are_unique_among_entities():
 def test_vocabulary_of_categories(count, known):
     spec = ColumnSpec("x", "user", "categorical", count)
     cells = ["b", "", "a", "b", "c", ""]
-    assert vocabulary_of(spec, cells) == known
+    assert vocabulary_of(spec, category_counts(spec, cells)) == known
     counted = np.array([True, True, True, True, False, True])
-    assert vocabulary_of(spec, cells, counted) == [
+    assert vocabulary_of(spec, category_counts(spec, cells, counted)) == [
         name for name in known if name != "c"
     ]
 
 
 def test_vocabulary_of_lists():
     spec = ColumnSpec("x", "user", "multi", 2)
-    assert vocabulary_of(spec, [("a", "b"), (), ("b",), ("a", "c")]) == ["a", "b"]
+    counts = category_counts(spec, [("a", "b"), (), ("b",), ("a", "c")])
+    assert vocabulary_of(spec, counts) == ["a", "b"]
 
 
 def test_encoded():

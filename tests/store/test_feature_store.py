@@ -10,7 +10,7 @@ import pytest
 
 from keras_sllmr.errors import StoreError
 from keras_sllmr.io.hashing import file_hashes
-from keras_sllmr.store import feature_store
+from keras_sllmr.store import records
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.text_vectors import TextVectors
@@ -248,7 +248,7 @@ def test_failure_half_way_leaves_the_old_store(stored, raw_of, monkeypatch, erro
     def failing(*args, **options):
         raise error
 
-    monkeypatch.setattr(feature_store, "write_manifest", failing)
+    monkeypatch.setattr(records, "write_manifest", failing)
     before = file_hashes(stored)
     expected = StoreError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected, match="item|Could not write .*: No space left"):

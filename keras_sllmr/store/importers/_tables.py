@@ -1,7 +1,8 @@
 """Chosen columns of Parquet, CSV and JSON Lines files."""
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,15 @@ def pick_table(folder: Path, stem: str) -> Path:
     return pick(folder, *(f"{stem}{suffix}" for suffix in _SUFFIXES))
 
 
-def read_table(reading: Reading, path: Path, choose: Choice) -> pd.DataFrame:
-    """The chosen columns, indexed by line or (Parquet) row, counted from 1."""
+def read_table(
+    reading: Reading, path: Path, choose: Choice, *, group: int | None = None
+) -> pd.DataFrame:
+    """The chosen columns, indexed by line or (Parquet) row, counted from 1.
+
+    With `group` only that row group of a Parquet file, whose hash is not taken then.
+    """
     if path.name.endswith(".parquet"):
-        return _read_parquet(reading, path, choose)
+        return _read_parquet(reading, path, choose, group)
     if path.name.endswith(_CSV):
         return _read_csv(reading, path, choose)
     if path.name.endswith(_JSON):
@@ -57,25 +63,48 @@ def _read_csv(reading: Reading, path: Path, choose: Choice) -> pd.DataFrame:
     )
 
 
-def _read_parquet(reading: Reading, path: Path, choose: Choice) -> pd.DataFrame:
-    reading.note(path)
-    try:
+def row_groups(path: Path) -> list[int | None]:
+    """What can be read of a table one by one: a Parquet file's row groups."""
+    if not path.name.endswith(".parquet"):
+        return [None]
+    with _parquet_errors(path), pq.ParquetFile(path) as file:
+        return list(range(file.num_row_groups)) or [None]
+
+
+def _read_parquet(
+    reading: Reading, path: Path, choose: Choice, group: int | None
+) -> pd.DataFrame:
+    if group is None:
+        reading.note(path)
+    with _parquet_errors(path):
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
             chosen = _existing(path, names, choose(names))
-            table = file.read(columns=list(dict.fromkeys(chosen)))
+            columns, before = list(dict.fromkeys(chosen)), 0
+            if group is None:
+                table = file.read(columns=columns)
+            else:
+                about = file.metadata
+                before = sum(about.row_group(k).num_rows for k in range(group))
+                table = file.read_row_group(group, columns=columns)
         table.validate(full=True)
+    # A null would turn integer ids into floats, which cannot hold the long ones.
+    frame = table.to_pandas(
+        integer_object_nulls=True, date_as_object=False, ignore_metadata=True
+    )
+    frame.index = pd.RangeIndex(before + 1, before + len(frame) + 1, name="row")
+    return frame[chosen]
+
+
+@contextlib.contextmanager
+def _parquet_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{path} must be a whole Parquet file of UTF-8 text. Received: "
             f"{str(error).strip()}. Write or download it again."
         ) from error
-    # A null would turn integer ids into floats, which cannot hold the long ones.
-    frame = table.to_pandas(
-        integer_object_nulls=True, date_as_object=False, ignore_metadata=True
-    )
-    frame.index = pd.RangeIndex(1, len(frame) + 1, name="row")
-    return frame[chosen]
 
 
 def _read_json(reading: Reading, path: Path, choose: Choice) -> pd.DataFrame:

@@ -4,17 +4,13 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
-from keras_sllmr.errors import ConfigError, DataError
+from keras_sllmr.errors import ConfigError
 from keras_sllmr.store.clean import OnBad, check_policy, clean
-from keras_sllmr.store.columns import ColumnSpec, Entity, Kind, column_specs
+from keras_sllmr.store.columns import Kind, column_specs
 from keras_sllmr.store.importers._files import Progress, Reading
-from keras_sllmr.store.importers._tables import pick_table, read_table, values_of
+from keras_sllmr.store.importers._tables import pick_table
+from keras_sllmr.store.importers.table_format import TableFormat
 from keras_sllmr.store.raw import RawData
-
-_ORDERS = ("position", "timestamp", "time")
 
 
 def read_tables(
@@ -94,38 +90,23 @@ def read_tables(
         user_columns, item_columns, context_columns, min_count=min_count
     )
     path, items, users = _paths(interactions, items, users, bool(user_columns))
-    item_key, user_key = item_key or item, user_key or user
     paths = [file for file in (path, items, users) if file is not None]
     reading = Reading(paths, on_bad=on_bad, progress=progress)
 
-    def event_columns(names: list[str]) -> list[str]:
-        order_column = order or _only_order(path, names)
-        return [user, item, order_column, *(context_columns or {})]
-
-    def catalogue_columns(names: list[str]) -> list[str]:
-        implied = [name for name in ("attributes",) if name in names]
-        wanted = implied if attributes is None else attributes
-        return [item_key, text, *wanted, *(item_columns or {})]
-
-    read = read_table(reading, path, event_columns)
-    order = read.columns[2]
-    events = read.iloc[:, :3].set_axis(["user", "item", "order"], axis=1)
-    events = _with_columns(events, read.iloc[:, 3:], columns, "context")
-    catalogue, labelled = None, []
-    if items is not None:
-        read = read_table(reading, items, catalogue_columns)
-        end = len(read.columns) - len(item_columns or {})
-        labelled = read.columns[2:end].tolist()
-        catalogue = pd.DataFrame({"item": read.iloc[:, 0], "text": read.iloc[:, 1]})
-        catalogue["attributes"] = _labels(read.iloc[:, 2:end], items)
-        catalogue = _with_columns(catalogue, read.iloc[:, end:], columns, "item")
-    people = None
-    if users is not None:
-        read = read_table(reading, users, lambda _: [user_key, *(user_columns or {})])
-        people = pd.DataFrame({"user": read.iloc[:, 0]})
-        people = _with_columns(people, read.iloc[:, 1:], columns, "user")
+    form = TableFormat(
+        user=user,
+        item=item,
+        order=order,
+        text=text,
+        item_key=item_key,
+        attributes=attributes,
+        user_key=user_key,
+        columns=columns,
+    )
+    events, order = form.events(reading, path)
+    catalogue, labelled = (None, []) if items is None else form.items(reading, items)
+    people = None if users is None else form.users(reading, users)
     options = {"text": text, "attributes": labelled}
-    roles = {"user": user, "item": item, "order": order, "item_key": item_key}
     return clean(
         events,
         catalogue,
@@ -137,7 +118,7 @@ def read_tables(
         source=reading.source(
             "tables",
             options | ({"min_count": min_count} if columns else {}),
-            roles | ({"user_key": user_key} if people is not None else {}),
+            form.roles(order, with_users=people is not None),
         ),
         dropped=reading.dropped,
     )
@@ -167,45 +148,3 @@ def _paths(
         None if items is None else Path(items),
         None if users is None else Path(users),
     )
-
-
-def _with_columns(
-    table: pd.DataFrame,
-    read: pd.DataFrame,
-    columns: Sequence[ColumnSpec],
-    entity: Entity,
-) -> pd.DataFrame:
-    """Adds what was read of an entity's columns, in their order."""
-    specs = [spec for spec in columns if spec.entity == entity]
-    for place, spec in enumerate(specs):
-        cells = read.iloc[:, place]
-        if spec.kind == "multi":
-            lists = [values_of(cell) for cell in cells]
-            cells = pd.Series(lists, cells.index, object)
-        table[spec.name] = cells
-    return table
-
-
-def _only_order(path: Path, names: list[str]) -> str:
-    found = [name for name in _ORDERS if name in names]
-    if len(found) != 1:
-        raise DataError(
-            f"Interactions need one of the columns {list(_ORDERS)}, or `order` must "
-            f"name theirs. Received: {names} in {path}"
-        )
-    return found[0]
-
-
-def _labels(columns: pd.DataFrame, path: Path) -> list[list[str]]:
-    labels: list[list[str]] = [[] for _ in range(len(columns))]
-    for place, name in enumerate(columns.columns):
-        for row, cell in zip(labels, columns.iloc[:, place], strict=True):
-            for value in values_of(cell):
-                if isinstance(value, (list, dict, np.ndarray)):
-                    raise DataError(
-                        f"Attributes must be values or plain lists of values. Received: "
-                        f"{str(value)[:60]} in `{name}` of {path}"
-                    )
-                if not (value == "" or pd.isna(value)):
-                    row.append(f"{name}={value}")
-    return labels

@@ -1,0 +1,149 @@
+"""Runs stages on Apache Beam: the same results from every runner that Beam has."""
+
+import os
+import pickle
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_sllmr.errors import EnvironmentProblem, SllmrError, StoreError
+from keras_sllmr.pipeline.stage import Stage
+
+try:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+except ImportError as error:
+    raise EnvironmentProblem(
+        "Batch pipelines on several machines need Apache Beam. Received: no module "
+        f"{error.name}. Install it with `pip install keras_sllmr[beam]`."
+    ) from error
+
+
+class Beam:
+    """Runs each stage as a pipeline of Create, ParDo and GroupByKey.
+
+    Workers and this process share `folder`: results, and errors that a user can act on,
+    come back as small files there. Anything else that fails in a worker fails the
+    pipeline, and nothing is left of it.
+
+    Args:
+        options: the pipeline's, as on Beam's command line, e.g.
+            `["--runner=DirectRunner", "--direct_num_workers=2"]`. Defaults to Beam's
+            defaults.
+        folder: a folder that all workers see. Defaults to the system's temporary
+            folder, which suits runners on this machine alone.
+        told: called with the stage's name as it begins. Defaults to nothing.
+
+    Raises:
+        EnvironmentProblem: when Beam is not installed.
+        ConfigError: when an option is not one of Beam's.
+
+    Example:
+        >>> stage = Stage("squares", [3, 4], lambda number, unit: unit[0] ** 2)
+        >>> Beam().run(stage)                                   # doctest: +SKIP
+        {0: 9, 1: 16}
+    """
+
+    def __init__(
+        self,
+        options: Sequence[str] = (),
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        told: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self.options, self.folder, self.told = list(options), folder, told
+
+    def run(self, stage: Stage) -> dict[int, Any]:
+        """See `Runner.run`.
+
+        Raises:
+            StoreError: when the pipeline fails for another reason, e.g. a worker's end.
+        """
+        self.told(stage.name)
+        scratch = Path(tempfile.mkdtemp(prefix=".beam-", dir=self.folder))
+        try:
+            problem = None
+            try:
+                self._run(stage, scratch)
+            except Exception as error:
+                problem = error
+            for number in _numbers(scratch, "split") + _numbers(scratch, "combine"):
+                raise pickle.loads(number.read_bytes())
+            if problem is not None:
+                raise StoreError(
+                    f"The stage {stage.name!r} failed on Beam: "
+                    f"{_last_line(problem)}. Nothing was written; run it again."
+                ) from problem
+            return {
+                int(path.suffix[1:]): pickle.loads(path.read_bytes())
+                for path in _numbers(scratch, "result")
+            }
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _run(self, stage: Stage, scratch: Path) -> None:
+        units = [(n, pickle.dumps(unit)) for n, unit in enumerate(stage.units)]
+        with beam.Pipeline(options=PipelineOptions(self.options)) as pipeline:
+            (
+                pipeline
+                | "units" >> beam.Create(units)
+                | "split" >> beam.ParDo(_Split(stage, scratch))
+                # Without a split too: what follows may then run on any worker.
+                | "by key" >> beam.GroupByKey()
+                | "combine" >> beam.ParDo(_Combine(stage, scratch))
+            )
+
+
+def _last_line(problem: Exception) -> str:
+    lines = [line for line in str(problem).splitlines() if line.strip()]
+    return f"{type(problem).__name__}: {lines[-1].strip() if lines else 'no message'}"
+
+
+def _numbers(scratch: Path, kind: str) -> list[Path]:
+    """Files of a kind, by their numbers."""
+    return sorted(scratch.glob(f"{kind}.*"), key=lambda path: int(path.suffix[1:]))
+
+
+def _put(path: Path, value: Any) -> None:
+    """Writes a value whole; whoever writes the same again may win."""
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    beside.write_bytes(pickle.dumps(value))
+    os.replace(beside, path)
+
+
+class _Split(beam.DoFn):  # type: ignore[misc]
+    """A unit's parts, each with its place in the order of all."""
+
+    def __init__(self, stage: Stage, scratch: Path) -> None:
+        super().__init__()
+        self.stage, self.scratch = stage, scratch
+
+    def process(
+        self, element: tuple[int, bytes]
+    ) -> Iterator[tuple[int, tuple[int, int, bytes]]]:
+        number, unit = element
+        try:
+            parts = self.stage.parts(number, pickle.loads(unit))
+            for place, (key, value) in enumerate(parts):
+                yield key, (number, place, pickle.dumps(value))
+        except SllmrError as error:
+            _put(self.scratch / f"split.{number}", error)
+
+
+class _Combine(beam.DoFn):  # type: ignore[misc]
+    """Combines a key's parts, and leaves the result where the driver finds it."""
+
+    def __init__(self, stage: Stage, scratch: Path) -> None:
+        super().__init__()
+        self.stage, self.scratch = stage, scratch
+
+    def process(self, element: tuple[int, Iterable[tuple[int, int, bytes]]]) -> None:
+        key, parts = element
+        values = [pickle.loads(value) for _, _, value in sorted(parts)]
+        try:
+            _put(self.scratch / f"result.{key}", self.stage.combine(key, values))
+        except SllmrError as error:
+            _put(self.scratch / f"combine.{key}", error)
