@@ -149,6 +149,7 @@ def split_of():
             n_users=len(histories),
             n_items=n_items,
             n_attributes=4,
+            first=0,
             columns={},
         )
         return LeaveOneOut(store)

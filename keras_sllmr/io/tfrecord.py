@@ -160,22 +160,75 @@ def read_shards(
         StoreError: on missing, truncated or damaged files, or another number
             of records than promised.
     """
+    return _parsed(tf.data.TFRecordDataset(shards_of(folder)), folder, spec, count)
+
+
+def read_rows(
+    folder: str | os.PathLike[str],
+    spec: dict[str, Any],
+    *,
+    count: int,
+    start: int,
+    stop: int,
+) -> dict[str, Any]:
+    """The records from `start` to `stop` of shards that are equally large.
+
+    Args:
+        folder: what `write_shards` wrote of a known number of records.
+        spec: as for `read_shards`, as are the results.
+        count: int. How many records there are in all.
+        start: int. The first one.
+        stop: int. One after the last.
+
+    Raises:
+        StoreError: as `read_shards` does.
+    """
+    size, shards = shard_rows(max(count, 1)), shards_of(folder)
+    first, last = start // size, -(-stop // size)
+    records = tf.data.TFRecordDataset(shards[first:last] or shards[:1])
+    rows = records.skip(start - first * size).take(stop - start)
+    return _parsed(rows, folder, spec, stop - start)
+
+
+def read_shard(
+    path: str | os.PathLike[str], spec: dict[str, Any], *, count: int | None = None
+) -> dict[str, Any]:
+    """The records of one shard; see `read_shards`."""
+    return _parsed(tf.data.TFRecordDataset(str(path)), path, spec, count)
+
+
+def shards_of(folder: str | os.PathLike[str]) -> list[str]:
+    """The shards of a folder, in order.
+
+    Raises:
+        StoreError: when there is none.
+    """
     paths = sorted(str(path) for path in Path(folder).glob("*.tfrecord"))
     if not paths:
         raise StoreError(f"No TFRecord files in {folder}. Was it removed or moved?")
-    dataset = tf.data.TFRecordDataset(paths).batch(_PARSE_BATCH)
-    dataset = dataset.map(lambda records: tf.io.parse_example(records, spec))
+    return paths
+
+
+def _parsed(
+    records: Any,
+    source: str | os.PathLike[str],
+    spec: dict[str, Any],
+    count: int | None,
+) -> dict[str, Any]:
+    dataset = records.batch(_PARSE_BATCH).map(
+        lambda batch: tf.io.parse_example(batch, spec)
+    )
     try:
         batches = list(dataset)
     except tf.errors.OpError as error:
         raise StoreError(
-            f"A TFRecord file in {folder} is truncated, damaged or unreadable: "
+            f"A TFRecord file in {source} is truncated, damaged or unreadable: "
             f"{str(error.message).splitlines()[0]}. Write it again from its source."
         ) from error
     found = sum(int(next(iter(batch.values())).shape[0]) for batch in batches)
-    if found != count:
+    if count is not None and found != count:
         raise StoreError(
-            f"{folder} should hold {count} records. Received: {found}. A shard is "
+            f"{source} should hold {count} records. Received: {found}. A shard is "
             "missing or cut short; write it again from its source."
         )
     return {

@@ -114,7 +114,7 @@ def _put(path: Path, value: Any) -> None:
     os.replace(beside, path)
 
 
-class _Split(beam.DoFn):  # type: ignore[misc]
+class _Split(beam.DoFn):
     """A unit's parts, each with its place in the order of all."""
 
     def __init__(self, stage: Stage, scratch: Path) -> None:
@@ -133,7 +133,7 @@ class _Split(beam.DoFn):  # type: ignore[misc]
             _put(self.scratch / f"split.{number}", error)
 
 
-class _Combine(beam.DoFn):  # type: ignore[misc]
+class _Combine(beam.DoFn):
     """Combines a key's parts, and leaves the result where the driver finds it."""
 
     def __init__(self, stage: Stage, scratch: Path) -> None:

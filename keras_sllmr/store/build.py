@@ -17,6 +17,7 @@ from keras_sllmr.io.atomic import replace_folder
 from keras_sllmr.io.lock import exclusive
 from keras_sllmr.io.tfrecord import shard_name, shard_rows, write_shards
 from keras_sllmr.pipeline.in_process import InProcess
+from keras_sllmr.pipeline.scratch import Scratch
 from keras_sllmr.pipeline.stage import Runner, Stage
 from keras_sllmr.store import build_stages
 from keras_sllmr.store.build_stages import ITEMS, USERS, Build, PartResult
@@ -92,7 +93,7 @@ def build_store(
         # Within the store's own sibling, which all workers see and which goes with it.
         with tempfile.TemporaryDirectory(prefix="parts-", dir=folder) as scratch:
             build = Build(
-                Path(scratch),
+                Scratch(Path(scratch)),
                 form,
                 tables.roles,
                 on_bad,
@@ -148,8 +149,10 @@ class _Tables:
         for table in files:
             for file in table:
                 reading.note(file)
-        _, order = form.events(reading, files[0][0], group=0)
-        labelled = form.items(reading, files[1][0], group=0)[1] if files[1] else []
+        # Read again, and not noted twice.
+        first = Reading([], on_bad=on_bad)
+        _, order = form.events(first, files[0][0], group=0)
+        labelled = form.items(first, files[1][0], group=0)[1] if files[1] else []
         roles = form.roles(order, with_users=users is not None)
         options: dict[str, Any] = {"text": form.text, "attributes": labelled}
         if form.columns:
@@ -279,8 +282,8 @@ class _Job:
         starts = {}
         for part in parts:
             starts[part] = len(names)
-            names += self.build.kept(f"catalogue-{part}")["item"].tolist()
-        self.build.keep("catalogue", pd.Index(names, dtype=object))
+            names += self.build.scratch.kept(f"catalogue-{part}")["item"].tolist()
+        self.build.scratch.keep("catalogue", pd.Index(names, dtype=object))
         return starts
 
     def _people(self, total: PartResult) -> dict[str, int]:
@@ -295,11 +298,11 @@ class _Job:
         """Keeps which items anybody has events with."""
         seen = np.packbits(np.zeros(items, bool))
         for part in users:
-            seen |= self.build.kept(f"seen-{part}")
-        self.build.keep("seen", seen)
+            seen |= self.build.scratch.kept(f"seen-{part}")
+        self.build.scratch.keep("seen", seen)
 
     def _events_of(self, items: int) -> int:
-        return int(np.unpackbits(self.build.kept("seen"), count=items).sum())
+        return int(np.unpackbits(self.build.scratch.kept("seen"), count=items).sum())
 
     def _vocabularies(self, counts: Mapping[str, Counter[str]]) -> dict[str, list[str]]:
         vocabularies = {
@@ -307,18 +310,20 @@ class _Job:
             for spec in self.build.form.columns
             if spec.kind != "numeric"
         }
-        self.build.keep("vocabularies", vocabularies)
+        self.build.scratch.keep("vocabularies", vocabularies)
         return vocabularies
 
     def _indices(self, parts: Sequence[Any], found: PartResult) -> list[str]:
         """Keeps the indices of items and attributes; returns the latter's names."""
         items = [
-            name for part, _, _ in parts for name in self.build.kept(f"items-{part}")[0]
+            name
+            for part, _, _ in parts
+            for name in self.build.scratch.kept(f"items-{part}")[0]
         ]
-        self.build.keep("items", pd.Index(items, dtype=object))
+        self.build.scratch.keep("items", pd.Index(items, dtype=object))
         names = sorted(found.labels)
         index = {name: number for number, name in enumerate(names, start=1)}
-        self.build.keep("attributes", index)
+        self.build.scratch.keep("attributes", index)
         return names
 
     def _write(self, views: Path, counts: Mapping[str, Mapping[int, int]]) -> None:

@@ -1,7 +1,5 @@
 """What building a store does with a piece of a table, and with a range of ids."""
 
-import functools
-import pickle
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from keras_sllmr.io.atomic import replace_file
 from keras_sllmr.io.tfrecord import write_shard
+from keras_sllmr.pipeline.scratch import Scratch
 from keras_sllmr.store.clean import Histories, OnBad, clean_events, clean_items
 from keras_sllmr.store.clean_columns import clean_users
 from keras_sllmr.store.column_views import cell_records
@@ -35,7 +33,7 @@ class Build:
     """What all workers know of a build.
 
     Args:
-        scratch: a folder that they share, for parts.
+        scratch: for parts.
         form: of the tables.
         names: what errors call the roles' columns.
         on_bad: "raise" or "drop".
@@ -43,7 +41,7 @@ class Build:
         item_table: bool. Is there one?
     """
 
-    scratch: Path
+    scratch: Scratch
     form: TableFormat
     names: Mapping[str, str]
     on_bad: OnBad
@@ -53,21 +51,6 @@ class Build:
     def columns(self, entity: Entity) -> list[ColumnSpec]:
         """The entity's further columns."""
         return [spec for spec in self.form.columns if spec.entity == entity]
-
-    def keep(self, name: str, value: Any) -> None:
-        """Writes a file of the scratch folder, whole or not at all."""
-        with replace_file(self.scratch / name) as beside:
-            beside.write_bytes(pickle.dumps(value))
-
-    def kept(self, name: str) -> Any:
-        """Reads it."""
-        return _kept(self.scratch / name)
-
-
-# A worker does many ranges, and needs the tables of all items for each.
-@functools.lru_cache(maxsize=4)
-def _kept(path: Path) -> Any:
-    return pickle.loads(path.read_bytes())
 
 
 @dataclass
@@ -176,7 +159,7 @@ class CleanItems:
         else:
             own = [spec.name for spec in build.columns("item")]
             items = pd.DataFrame({n: [] for n in ["item", "text", "attributes", *own]})
-        build.keep(f"catalogue-{key}", items)
+        build.scratch.keep(f"catalogue-{key}", items)
         return PartResult(rows=len(items), dropped=Counter(sieve.dropped))
 
 
@@ -189,7 +172,7 @@ class CleanUsers:
     def __call__(self, key: int, parts: Sequence[Any]) -> PartResult:
         build, sieve = self.build, Sieve(self.build.on_bad, {})
         tables = _tables(parts, sieve)
-        catalogue: pd.Index = build.kept("catalogue")
+        catalogue: pd.Index = build.scratch.kept("catalogue")
         nobody = pd.DataFrame({"user": [], "item": []})
         histories = Histories(nobody, 0, 0)
         if "interactions" in tables:
@@ -227,10 +210,12 @@ class CleanUsers:
                 counted = trained if spec.entity == "context" else None
                 found.counts[spec.name] = category_counts(spec, values, counted)
         seen = np.zeros(len(catalogue), bool)
-        seen[catalogue.get_indexer(events["item"])] = True
-        build.keep(f"seen-{key}", np.packbits(seen))
+        seen[catalogue.get_indexer(pd.Index(events["item"]))] = True
+        build.scratch.keep(f"seen-{key}", np.packbits(seen))
         named = {spec.name: values for spec, values in cells.items()}
-        build.keep(f"users-{key}", (users, lengths, events["item"].to_numpy(), named))
+        build.scratch.keep(
+            f"users-{key}", (users, lengths, events["item"].to_numpy(), named)
+        )
         found.dropped = Counter(sieve.dropped)
         return found
 
@@ -259,8 +244,8 @@ class KeepItems:
     def __call__(self, key: int, parts: Sequence[Any]) -> PartResult:
         ((part, start, keep),) = parts
         build = self.build
-        items: pd.DataFrame = build.kept(f"catalogue-{part}")
-        kept = np.unpackbits(build.kept("seen"))[start : start + len(items)] > 0
+        items: pd.DataFrame = build.scratch.kept(f"catalogue-{part}")
+        kept = np.unpackbits(build.scratch.kept("seen"))[start : start + len(items)] > 0
         if not keep:
             items = items[kept].reset_index(drop=True)
         columns = {}
@@ -272,7 +257,7 @@ class KeepItems:
                 found.counts[spec.name] = counted
         found.labels = {label for labels in items["attributes"] for label in labels}
         content = (items["item"], items["text"], items["attributes"], columns)
-        build.keep(f"items-{part}", tuple(map(_plain, content)))
+        build.scratch.keep(f"items-{part}", tuple(map(_plain, content)))
         return found
 
 
@@ -300,9 +285,9 @@ class WriteView:
         return path.stat().st_size
 
     def _user_history(self, part: int, start: int, stop: int) -> Iterator[bytes]:
-        users, lengths, items, _ = self.build.kept(f"users-{part}")
+        users, lengths, items, _ = self.build.scratch.kept(f"users-{part}")
         offsets = _offsets(lengths)
-        index: pd.Index = self.build.kept("items")
+        index: pd.Index = self.build.scratch.kept("items")
         events = index.get_indexer(items[offsets[start] : offsets[stop]]) + 1
         here = offsets[start : stop + 1] - offsets[start]
         histories = (
@@ -311,8 +296,8 @@ class WriteView:
         return user_records(users[start:stop], histories)
 
     def _item_content(self, part: int, start: int, stop: int) -> Iterator[bytes]:
-        items, texts, labels, _ = self.build.kept(f"items-{part}")
-        index = self.build.kept("attributes")
+        items, texts, labels, _ = self.build.scratch.kept(f"items-{part}")
+        index = self.build.scratch.kept("attributes")
         rows = slice(start, stop)
         return item_records(items[rows], texts[rows], labels[rows], index)
 
@@ -328,8 +313,8 @@ class WriteView:
     def _cells(
         self, entity: Entity, name: str, start: int, stop: int
     ) -> Iterator[bytes]:
-        cells = self.build.kept(name)[-1]
-        vocabularies = self.build.kept("vocabularies")
+        cells = self.build.scratch.kept(name)[-1]
+        vocabularies = self.build.scratch.kept("vocabularies")
         return cell_records(
             {
                 spec.name: encoded(

@@ -17,6 +17,7 @@ from keras_sllmr.store.column_views import (
     read_column_views,
     vocabulary,
 )
+from keras_sllmr.store.columns import Column
 from keras_sllmr.store.manifest import (
     read_manifest,
     require_replaceable,
@@ -54,6 +55,9 @@ class FeatureStore:
         (22363, 12101)
     """
 
+    #: users before the first one of this store, which only a `UserSlice` has.
+    first = 0
+
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = False) -> None:
         self.path = Path(path)
         if not self.path.is_dir():
@@ -80,15 +84,18 @@ class FeatureStore:
         #: attribute indices of each item, `n_items + 1` rows.
         self.attributes = _with_empty_row(*items["attributes"])
         #: further columns of users, items and events, by name.
-        self.columns = read_column_views(
-            self.path / "views", self.path / SCHEMA_FILE, self.manifest, self.events
-        )
+        self.columns = self._read_columns()
 
     def _read(self, view: str) -> dict[str, Any]:
         return read_shards(
             self.path / "views" / view,
             parsing_spec(self.path / SCHEMA_FILE, view),
             count=self.manifest["counts"].get(view),
+        )
+
+    def _read_columns(self) -> dict[str, Column]:
+        return read_column_views(
+            self.path / "views", self.path / SCHEMA_FILE, self.manifest, self.events
         )
 
     @property

@@ -5,8 +5,6 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 #: ids that a sample holds at most: enough for ranges of about equal size.
 _SAMPLE = 4096
 
@@ -45,7 +43,7 @@ class IdRanges:
             >>> IdRanges.balanced(["a", "b", "c", "d"], 2).starts
             ('c',)
         """
-        places = np.arange(1, parts) * len(sample) // parts
+        places = (part * len(sample) // parts for part in range(1, parts))
         return cls(tuple(dict.fromkeys(sample[k] for k in places if k)))
 
 

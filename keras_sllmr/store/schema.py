@@ -38,6 +38,16 @@ VIEWS: dict[str, dict[str, tuple[str, str]]] = {
     },
 }
 
+_SCORED_BLOCK = {
+    "user": ("INT", "one"),
+    "position": ("INT", "one"),
+    "events": ("INT", "one"),
+    "history": ("INT", "many"),
+    "items": ("INT", "many"),
+    "scores": ("FLOAT", "many"),
+    "labels": ("INT", "many"),
+}
+
 # The views of what is made of a store later. Each such table has a schema of its own
 # views alone: a store's schema, and with it its fingerprint, stays what it was.
 TABLE_VIEWS: dict[str, dict[str, tuple[str, str]]] = {
@@ -62,6 +72,19 @@ TABLE_VIEWS: dict[str, dict[str, tuple[str, str]]] = {
         "vector": ("FLOAT", "many"),
     },
     "row_neighbours": {"neighbours": ("INT", "many")},
+    # Users are indices of the store; `events` are the user's for training.
+    "labelled": {
+        "user": ("INT", "one"),
+        "position": ("INT", "one"),
+        "events": ("INT", "one"),
+        "history": ("INT", "many"),
+        "items": ("INT", "many"),
+        "scores": ("FLOAT", "many"),
+        "scored": ("INT", "many"),
+    },
+    "guidance": _SCORED_BLOCK,
+    "probes": _SCORED_BLOCK,
+    "item_count": {"events": ("INT", "one")},
 }
 
 # The views of further columns, one record a user, item or event in the store's order.

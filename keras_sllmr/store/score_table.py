@@ -15,6 +15,7 @@ from keras_sllmr.store.score_writer import (
     UNKNOWN,
     write_score_table,
 )
+from keras_sllmr.store.scored_pairs import ScoredPairs, pair_order
 from keras_sllmr.store.store_table import StoreTable, texts_of
 
 __all__ = ["NEGATIVE", "POSITIVE", "UNKNOWN", "ScoreTable", "write_score_table"]
@@ -47,7 +48,7 @@ class ScoreTable(StoreTable):
         items = self._indices(columns.pop("item_id"), self.store.item_ids)
         origins = np.array(texts_of(columns.pop("origin")), dtype=str)
         columns |= {"user": users, "item": items, "origin": origins}
-        order = np.argsort(self._key(users, items), kind="stable")
+        order = pair_order(users, items, self.store.n_items)
         return {name: column[order] for name, column in columns.items()}
 
     @property
@@ -93,12 +94,17 @@ class ScoreTable(StoreTable):
     def __len__(self) -> int:
         return len(self.scores)
 
-    def _key(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        return np.asarray(users, np.int64) * (self.store.n_items + 1) + items
-
     @cached_property
-    def _keys(self) -> np.ndarray:
-        return self._key(self.users, self.items)
+    def pairs(self) -> ScoredPairs:
+        """The scores alone, ordered by pair."""
+        return ScoredPairs(
+            self.users,
+            self.items,
+            self.scores,
+            self.positions,
+            self.labels,
+            n_items=self.store.n_items,
+        )
 
     @property
     def coverage(self) -> float:
@@ -117,15 +123,7 @@ class ScoreTable(StoreTable):
         Returns:
             Scores (float32, 0 where missing) and a boolean mask of those found.
         """
-        users, items = np.asarray(users), np.asarray(items)
-        keys = self._key(users, items)
-        if not len(self):
-            return np.zeros(keys.shape, np.float32), np.zeros(keys.shape, bool)
-        place = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
-        # An item beyond the catalogue would share its key with another user's item.
-        inside = (items >= 0) & (items <= self.store.n_items)
-        found = (self._keys[place] == keys) & inside
-        return np.where(found, self.scores[place], 0).astype(np.float32), found
+        return self.pairs.lookup(users, items)
 
     @classmethod
     def create(

@@ -46,8 +46,8 @@ class SourceUnit:
         else:
             frame = form.users(reading, self.path, group=self.group)
         if self.named:
-            places = [[self.path.name], frame.index]
-            frame.index = pd.MultiIndex.from_product(places)
+            file = pd.Index([self.path.name])
+            frame.index = pd.MultiIndex.from_product([file, frame.index])
         return frame, reading.dropped
 
     def ids(self, form: TableFormat, on_bad: str) -> tuple[list[str], int]:

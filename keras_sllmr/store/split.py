@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from keras_sllmr.store.draws import SeenItems
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.history import training_mask
 from keras_sllmr.store.ragged import Ragged
+from keras_sllmr.store.user_slice import UserSlice
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,15 @@ class LeaveOneOut:
                 "Leave-one-out needs at least 3 events a user. Received: "
                 f"{short} users with fewer. Import with a larger --min-events."
             )
-        if not len(self.train):
+        if not len(self.train) and not isinstance(store, UserSlice):
             raise DataError(
                 "No user has the 4 events that a training row needs. Received: "
                 f"{store.n_users} users with at most {self.lengths.max()} events."
             )
+
+    def keys(self, users: Any) -> Any:
+        """What draws of users depend on: their indices in the whole store."""
+        return users + self.store.first
 
     @cached_property
     def train(self) -> Targets:

@@ -56,10 +56,9 @@ class TrainingRows:
     def items(self) -> np.ndarray:
         """int64 `[N, 1 + sets]`. The positive, then an unseen item of each set."""
         train, seen = self.split.train, self.split.seen
+        users = self.split.keys(train.users)
         drawn = [
-            negatives(
-                train.users, seen, self.seed, _ROWS, k, train.users, train.positions
-            )
+            negatives(train.users, seen, self.seed, _ROWS, k, users, train.positions)
             for k in range(self.sets)
         ]
         return np.stack([train.items, *drawn], axis=1).astype(np.int64)

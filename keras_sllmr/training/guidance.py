@@ -8,6 +8,7 @@ import numpy as np
 from keras_sllmr.errors import DataError
 from keras_sllmr.store.draws import mix
 from keras_sllmr.store.score_table import UNKNOWN, ScoreTable
+from keras_sllmr.store.scored_pairs import ScoredPairs
 
 _SHUFFLE = 305
 
@@ -91,18 +92,15 @@ class GuidanceBlocks:
         )
 
     @classmethod
-    def of(cls, table: ScoreTable, *, probes: bool = False) -> "GuidanceBlocks":
-        """Groups a score table by user.
+    def grouped(cls, pairs: ScoredPairs, *, probes: bool = False) -> "GuidanceBlocks":
+        """Groups scores by user and position, be there something to learn or not.
 
         Args:
-            table: the LLM's scores.
+            pairs: the LLM's scores.
             probes: bool. The labelled probes, or (default) the candidates proper?
-
-        Raises:
-            DataError: when the table holds no pair to learn from.
         """
-        chosen = np.flatnonzero((table.labels != UNKNOWN) == probes)
-        key = np.stack([table.users[chosen], table.positions[chosen]])
+        chosen = np.flatnonzero((pairs.labels != UNKNOWN) == probes)
+        key = np.stack([pairs.users[chosen], pairs.positions[chosen]])
         groups, row = np.unique(key, axis=1, return_inverse=True)
         row = row.ravel()
         order = np.argsort(row, kind="stable")
@@ -116,19 +114,31 @@ class GuidanceBlocks:
             padded[row, column] = values[chosen]
             return padded
 
-        users, items = groups[0], block(table.items, 0, np.int32)
-        result = cls(
-            users=users,
+        return cls(
+            users=groups[0],
             positions=groups[1],
-            items=items,
-            scores=block(table.scores, 0, np.float32),
-            labels=block(table.labels, UNKNOWN, np.int32),
+            items=block(pairs.items, 0, np.int32),
+            scores=block(pairs.scores, 0, np.float32),
+            labels=block(pairs.labels, UNKNOWN, np.int32),
         )
+
+    @classmethod
+    def of(cls, table: ScoreTable, *, probes: bool = False) -> "GuidanceBlocks":
+        """Groups a score table by user.
+
+        Args:
+            table: the LLM's scores.
+            probes: bool. The labelled probes, or (default) the candidates proper?
+
+        Raises:
+            DataError: when the table holds no pair to learn from.
+        """
+        result = cls.grouped(table.pairs, probes=probes)
         if not result.pairs:
             what = "probe" if probes else "candidate"
             raise DataError(
                 "Guidance needs users with two items that are scored differently. "
-                f"Received: {len(chosen)} {what} scores of {len(users)} users and no "
+                f"Received: {what} scores of {len(result)} users and no "
                 "such pair. Score more candidates a user, or with another teacher."
             )
         return result
