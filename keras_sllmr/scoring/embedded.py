@@ -39,14 +39,41 @@ def embedded_teacher(
         ConfigError: when a weight is negative, or both are 0.
         DataError: when the items have no texts.
     """
-    texts = split.store.item_texts
-    users = 1 + permutation(split.store.n_users, seed, _KEY)[:_SAMPLE_USERS]
+    users, drawn = standard_rows(split.store.n_users, split.store.n_items, seed)
     shown = history_before(
         split.store.events, users, split.train_lengths[users], length=history
     )
-    drawn = 1 + integers(
-        split.store.n_items, seed, _KEY, users[:, None], np.arange(_SAMPLE_ITEMS)
+    return standardised_teacher(
+        split.store.item_texts, vectors, shown, drawn, weights=weights
     )
+
+
+def standard_rows(
+    n_users: int, n_items: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sample that scores are standardised on: users `[n]`, items `[n, 10]`."""
+    users = 1 + permutation(n_users, seed, _KEY)[:_SAMPLE_USERS]
+    drawn = 1 + integers(n_items, seed, _KEY, users[:, None], np.arange(_SAMPLE_ITEMS))
+    return users, drawn
+
+
+def standardised_teacher(
+    texts: np.ndarray,
+    vectors: TextVectors | None,
+    shown: np.ndarray,
+    drawn: np.ndarray,
+    *,
+    weights: tuple[float, float] = (1.0, 1.0),
+) -> MixtureTeacher:
+    """The embedded teacher from the sample that it is standardised on.
+
+    Args:
+        texts: str `[n_items + 1]`.
+        vectors: as for `embedded_teacher`, as are the errors.
+        shown: int `[n, L]`. Histories of a sample of users.
+        drawn: int `[n, C]`. Random items for them.
+        weights: as for `embedded_teacher`.
+    """
     parts: list[tuple[Teacher, float]] = []
     if weights[0]:
         if vectors is None:

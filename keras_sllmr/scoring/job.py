@@ -78,13 +78,9 @@ def score_candidates(
 
     def frames() -> Iterator[pd.DataFrame]:
         nonlocal pairs, done
-        for start in range(1, split.store.n_users + 1, chunk):
-            users = np.arange(start, min(start + chunk, split.store.n_users + 1))
-            parts = [
-                _scored(part, _opinion(sampler, teacher, part), calibration, missing)
-                for part in sampler.draw(users)
-            ]
-            frame = pd.concat(parts, ignore_index=True)
+        for users, frame in score_frames(
+            sampler, teacher, calibration=calibration, missing=missing, chunk=chunk
+        ):
             pairs += len(frame)
             yield frame
             done += sampler.rows(users)
@@ -103,6 +99,42 @@ def score_candidates(
         cost=lambda: cost_of(teacher, pairs, started),
     )
     return ScoreTable(path, split.store)
+
+
+def score_frames(
+    sampler: CandidateSampler,
+    teacher: Teacher,
+    *,
+    calibration: Calibration,
+    missing: Missing,
+    chunk: int = 512,
+) -> Iterator[tuple[np.ndarray, pd.DataFrame]]:
+    """Users and their scored candidates, in the store's order.
+
+    Args:
+        sampler: draws them.
+        teacher: scores them; one that must be asked has been.
+        calibration: as for `score_candidates`, as are the next two.
+        missing: likewise.
+        chunk: int. Users at a time.
+    """
+    for start in range(1, sampler.split.store.n_users + 1, chunk):
+        users = np.arange(start, min(start + chunk, sampler.split.store.n_users + 1))
+        parts = [
+            _scored(part, _opinion(sampler, teacher, part), calibration, missing)
+            for part in sampler.draw(users)
+        ]
+        yield users, pd.concat(parts, ignore_index=True)
+
+
+def shown_to(sampler: CandidateSampler, part: Candidates) -> np.ndarray:
+    """The histories that a teacher sees with some candidates, int `[rows, L]`."""
+    return history_before(
+        sampler.split.store.events,
+        part.users,
+        part.positions,
+        length=sampler.settings.history,
+    )
 
 
 class AskingBlocks:
@@ -140,20 +172,11 @@ class AskingBlocks:
             ):
                 if len(who):
                     part = draw(who)
-                    yield _shown(self.sampler, part), part.items
-
-
-def _shown(sampler: CandidateSampler, part: Candidates) -> np.ndarray:
-    return history_before(
-        sampler.split.store.events,
-        part.users,
-        part.positions,
-        length=sampler.settings.history,
-    )
+                    yield shown_to(self.sampler, part), part.items
 
 
 def _opinion(sampler: CandidateSampler, teacher: Teacher, part: Candidates) -> Opinion:
-    shown = _shown(sampler, part)
+    shown = shown_to(sampler, part)
     if isinstance(teacher, AskedTeacher):
         return teacher.opinion(shown, part.items)
     scores = teacher.score(shown, part.items)

@@ -5,20 +5,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.scoring.assignments import Assignments, most_popular
 from keras_sllmr.scoring.candidates import Candidates, CandidateSettings
 from keras_sllmr.scoring.diverse import attribute_vectors, farthest_first
-from keras_sllmr.scoring.tail_users import TailUsers
 from keras_sllmr.scoring.teachers.base import Teacher
-from keras_sllmr.store.draws import SeenItems, integers, negatives, permutation
+from keras_sllmr.store.draws import SeenItems, integers, negatives
 from keras_sllmr.store.history import history_before
-from keras_sllmr.store.popularity import tail_items
 from keras_sllmr.store.ragged import Ragged
 from keras_sllmr.store.score_table import NEGATIVE, POSITIVE, UNKNOWN
 from keras_sllmr.store.split import LeaveOneOut
 
 # Keys that keep the draws of the origins apart.
-_POPULAR, _UNIFORM, _COLD, _TAIL, _NEAR, _PROBE, _TAIL_NEAR = range(101, 108)
-_PROBE_USERS = 111
+_POPULAR, _UNIFORM, _COLD, _NEAR, _PROBE = 101, 102, 103, 105, 106
 # Users drawn at a time, which bounds the memory; does not change the result.
 _ROWS = 512
 
@@ -40,6 +38,7 @@ class CandidateSampler:
         vectors: float32 `[n_items + 1, d]`. Unit vectors of the items, a zero row for
             unknown, that tell which items are unlike for cold users. Defaults to
             vectors of the items' attributes; without those `cold` items are random.
+        assignments: what is decided over all users. Defaults to those of the split.
 
     Raises:
         ConfigError: when `near` or `tail_near` candidates are asked for without a
@@ -58,6 +57,7 @@ class CandidateSampler:
         *,
         screen: Teacher | None = None,
         vectors: np.ndarray | None = None,
+        assignments: Assignments | None = None,
     ) -> None:
         if screen is None and (settings.near or settings.tail_near):
             raise ConfigError(
@@ -76,32 +76,12 @@ class CandidateSampler:
             )
         self._vectors = vectors
         self._seen = SeenItems(events.row_of_value(), events.values, store.n_items)
-        counts = split.train_counts
-        by_popularity = np.argsort(-counts[1:], kind="stable") + 1
-        self._popular = by_popularity[: settings.popular_pool]
-        tail = np.flatnonzero(tail_items(counts, share=settings.tail_share))
-        self._probe_order = self._probe_users()
+        if assignments is None:
+            assignments = Assignments.of(split, settings, self._seen, screen)
+        self._probe_order, self._tail = assignments.probed, assignments.tail
+        self._popular = most_popular(assignments.counts)[: settings.popular_pool]
         self._probed = np.zeros(store.n_users + 1, bool)
         self._probed[self._probe_order] = True
-        self._tail = self._tail_columns(tail if len(tail) else by_popularity[-1:])
-
-    def _tail_columns(self, items: np.ndarray) -> dict[str, Ragged]:
-        settings, columns = self.settings, {}
-        users = TailUsers(
-            self.split,
-            items,
-            self._seen,
-            most=settings.tail_most,
-            history=settings.history,
-            seed=settings.seed,
-        )
-        if settings.tail_near and self.screen is not None:
-            columns["tail_near"] = users.plausible(
-                settings.tail_near, settings.tail_pool, self.screen, _TAIL_NEAR
-            )
-        if settings.tail:
-            columns["tail"] = users.random(settings.tail, _TAIL)
-        return columns
 
     def draw(self, users: np.ndarray | Sequence[int]) -> list[Candidates]:
         """The candidates proper, and the probes when asked for.
@@ -134,16 +114,6 @@ class CandidateSampler:
     def probe_order(self) -> np.ndarray:
         """int64. The users who have a probe, in random order."""
         return self._probe_order
-
-    def _probe_users(self) -> np.ndarray:
-        """Any who have an event to hide and one to show, at random."""
-        if not self.settings.probe_negatives:
-            return np.zeros(0, np.int64)
-        users = 1 + permutation(
-            self.split.store.n_users, self.settings.seed, _PROBE_USERS
-        )
-        able = users[self.split.train_lengths[users] >= 2]
-        return able[: self.settings.probe_users]
 
     def rows(self, users: np.ndarray) -> int:
         """How many rows `draw` gives these users, probes included."""
@@ -181,7 +151,8 @@ class CandidateSampler:
         )
 
     def _drawn(self, users: np.ndarray, key: int, high: int, many: int) -> np.ndarray:
-        return integers(high, self.settings.seed, key, users[:, None], np.arange(many))
+        keys = self.split.keys(users)[:, None]
+        return integers(high, self.settings.seed, key, keys, np.arange(many))
 
     def _unseen(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         return np.where(self._seen(users[:, None], items), 0, items)
@@ -226,7 +197,8 @@ class CandidateSampler:
         positives = events.values[events.offsets[users] + positions]
         rows = np.repeat(users, width)
         number = np.tile(np.arange(width), len(users))
-        drawn = negatives(rows, self._seen, self.settings.seed, _PROBE, rows, number)
+        keys = self.settings.seed, _PROBE, self.split.keys(rows), number
+        drawn = negatives(rows, self._seen, *keys)
         items = np.column_stack([positives, drawn.reshape(len(users), width)])
         labels = np.full(items.shape, NEGATIVE)
         labels[:, 0] = POSITIVE

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -70,38 +71,77 @@ def write_score_table(
         StoreError: when something other than a score table is there, another job writes
             it, or the disk is full.
     """
-    counts = {"llm_score": 0, "missing": 0}
+    counts: dict[str, int] = {}
     require_replaceable(path, kind="llm_score")
     with exclusive(path), replace_folder(path) as folder:
         write_schema(folder / "schema.pbtxt")
         write_shards(
             folder / "views" / "llm_score",
-            _records(frames, store, counts),
+            score_records(frames, store, counts),
             shard_size=shard_size,
         )
-        reasons = {} if missing is None else {"missing": _given(missing)}
-        write_manifest(
+        finish_score_table(
             folder,
-            kind="llm_score",
-            schema_version=SCORE_VERSION,
-            parent={"store": store.fingerprint},
-            settings=settings,
+            store,
             counts=counts,
             teacher=teacher,
+            settings=settings,
             cost=_given(cost),
-            **reasons,
+            missing=None if missing is None else _given(missing),
         )
+
+
+def finish_score_table(
+    folder: Path,
+    store: FeatureStore,
+    *,
+    counts: dict[str, int],
+    teacher: dict[str, Any],
+    settings: dict[str, Any],
+    cost: dict[str, Any],
+    missing: dict[str, int] | None = None,
+) -> None:
+    """Writes the manifest over a folder's shards and schema.
+
+    Args:
+        folder: the table, still beside its final place.
+        store: the feature store.
+        counts: scores and missing ones.
+        teacher: see `write_score_table`, as are the next two.
+        settings: everything else that shaped the scores.
+        cost: requests, tokens, price.
+        missing: how many scores are missing for which reason, if that is known.
+    """
+    write_manifest(
+        folder,
+        kind="llm_score",
+        schema_version=SCORE_VERSION,
+        parent={"store": store.fingerprint},
+        settings=settings,
+        counts=counts,
+        teacher=teacher,
+        cost=cost,
+        **({} if missing is None else {"missing": missing}),
+    )
 
 
 def _given(value: T | Callable[[], T]) -> T:
     return value() if callable(value) else value
 
 
-def _records(
+def score_records(
     frames: Iterable[pd.DataFrame], store: FeatureStore, counts: dict[str, int]
 ) -> Iterator[bytes]:
-    """Serialised scores in order; counts them and the missing ones."""
+    """Serialised scores in order; counts them and the missing ones.
+
+    Args:
+        frames: as for `write_score_table`, as are the errors.
+        store: the feature store, or a slice of it with its own indices.
+        counts: gets `llm_score` and `missing`.
+    """
     last = 0
+    for name in ("llm_score", "missing"):
+        counts.setdefault(name, 0)
     for rows in frames:
         scored = _checked(rows, store)
         counts["llm_score"] += len(scored)

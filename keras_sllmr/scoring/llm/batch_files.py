@@ -46,13 +46,13 @@ class BatchFile:
         """Whether a request has room; a batch is for one route."""
         return not self.reservations or (
             len(self.reservations) < self.max_requests
-            and self.bytes + len(_line(request)) <= self.max_bytes
+            and self.bytes + len(request_line(request)) <= self.max_bytes
             and self.route == _route(request)
         )
 
     def add(self, request: Request, reservation: Reservation) -> None:
         """Writes a request at the end."""
-        line = _line(request)
+        line = request_line(request)
         self.route = _route(request)
         self.bytes += len(line)
         self.reservations[request.key] = reservation
@@ -109,9 +109,15 @@ def _route(request: Request) -> str:
     return f"/v1{request.path}"
 
 
-def _line(request: Request) -> bytes:
+def request_line(request: Request, custom_id: str | None = None) -> bytes:
+    """A request's line in a file for the Batch API.
+
+    Args:
+        request: the request.
+        custom_id: what its answer will be called by. Defaults to its key.
+    """
     entry = {
-        "custom_id": request.key,
+        "custom_id": custom_id or request.key,
         "method": "POST",
         "url": _route(request),
         "body": request.body,
