@@ -18,7 +18,7 @@ from keras_sllmr.scoring.teachers.base import Teacher
 from keras_sllmr.store.history import history_before
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors
-from keras_sllmr.store.user_slice import Catalogue, UserSlice
+from keras_sllmr.store.user_slice import UserSlice, catalogue
 
 #: keys of the draws by origin.
 KEYS = {"tail_near": TAIL_NEAR, "tail": TAIL}
@@ -87,7 +87,7 @@ class Job:
 def _local_teacher(
     store: Path, text: Path | None, weights: tuple[float, float], scratch: Scratch
 ) -> Teacher:
-    items = Catalogue(store)
+    items = catalogue(store)
     vectors = None if text is None else TextVectors(text, items)
     shown, drawn = scratch.kept("sample")
     return standardised_teacher(

@@ -27,7 +27,7 @@ from keras_sllmr.scoring.llm.settings import LLMSettings
 from keras_sllmr.store.manifest import require_replaceable, write_manifest
 from keras_sllmr.store.schema import write_schema
 from keras_sllmr.store.score_writer import finish_score_table
-from keras_sllmr.store.user_slice import Catalogue, user_slices
+from keras_sllmr.store.user_slice import Catalogue, catalogue, user_slices
 
 REQUESTS_VERSION = 1
 Files = Sequence[str | os.PathLike[str]]
@@ -104,7 +104,7 @@ class BatchScoring:
                 "Requests are for a language model. Received: llm=None. Name one, or "
                 "score with the local teacher by `write_scores`."
             )
-        items, given = Catalogue(self.store), _existing(answers)
+        items, given = catalogue(self.store), _existing(answers)
         require_replaceable(path, kind="llm_requests")
         with exclusive(path), replace_folder(path) as folder:
             with tempfile.TemporaryDirectory(prefix="parts-", dir=folder) as scratch:
@@ -153,7 +153,7 @@ class BatchScoring:
             >>> scoring.write_scores("scores/b")                   # doctest: +SKIP
         """
         started = time.monotonic()
-        items, given = Catalogue(self.store), _existing(answers)
+        items, given = catalogue(self.store), _existing(answers)
         require_replaceable(path, kind="llm_score")
         with exclusive(path), replace_folder(path) as folder:
             views = folder / "views" / "llm_score"

@@ -25,7 +25,7 @@ from keras_sllmr.scoring.teachers.llm import LLMTeacher
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.score_writer import score_records
 from keras_sllmr.store.text_vectors import TextVectors
-from keras_sllmr.store.user_slice import Catalogue
+from keras_sllmr.store.user_slice import catalogue
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class SliceJob:
             screen = job.local_teacher()
         vectors = None
         if job.text is not None:
-            vectors = TextVectors(job.text, Catalogue(job.store)).vectors
+            vectors = TextVectors(job.text, catalogue(job.store)).vectors
         return CandidateSampler(
             split,
             settings,

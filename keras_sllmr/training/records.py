@@ -22,7 +22,7 @@ from keras_sllmr.store.manifest import (
 from keras_sllmr.store.ranges import IdRanges
 from keras_sllmr.store.schema import SCHEMA_VERSION, SCORE_VERSION, write_schema
 from keras_sllmr.store.store_table import StoreTable
-from keras_sllmr.store.user_slice import Catalogue, user_slices
+from keras_sllmr.store.user_slice import catalogue, user_slices
 from keras_sllmr.training import record_stages
 from keras_sllmr.training.record_stages import VIEWS, Job
 
@@ -114,13 +114,13 @@ class TrainingRecords(StoreTable):
                 raise ConfigError(
                     f"`{name}` must be at least 1. Received: {name}={value}"
                 )
-        catalogue = Catalogue(store)
-        parent = {"store": catalogue.fingerprint}
+        items = catalogue(store)
+        parent = {"store": items.fingerprint}
         if scores is not None:
             table = read_manifest(
                 scores, kind="llm_score", schema_version=SCORE_VERSION
             )
-            if table["parent"].get("store") != catalogue.fingerprint:
+            if table["parent"].get("store") != items.fingerprint:
                 raise StoreError(
                     f"{scores} was made for another store than {store}. Score it again."
                 )
@@ -130,7 +130,7 @@ class TrainingRecords(StoreTable):
             with tempfile.TemporaryDirectory(prefix="parts-", dir=folder) as scratch:
                 job = Job(
                     Path(store),
-                    user_slices(catalogue.n_users, users_per_part),
+                    user_slices(items.n_users, users_per_part),
                     folder / "views",
                     Scratch(Path(scratch)),
                     sets,
@@ -138,7 +138,7 @@ class TrainingRecords(StoreTable):
                     history,
                     None if scores is None else Path(scores),
                 )
-                counts = _run(job, runner or InProcess(scratch), catalogue.n_items)
+                counts = _run(job, runner or InProcess(scratch), items.n_items)
             scored = counts.pop("scored")
             write_schema(folder / "schema.pbtxt", views=cls.views)
             write_manifest(
@@ -150,7 +150,7 @@ class TrainingRecords(StoreTable):
                 counts=counts,
                 labelled_items_with_a_score=scored,
             )
-        return cls(path, catalogue)
+        return cls(path, items)
 
 
 def _run(job: Job, runner: Runner, n_items: int) -> dict[str, int]:

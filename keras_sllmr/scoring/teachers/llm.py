@@ -156,7 +156,9 @@ class LLMTeacher:
         self, history: np.ndarray, candidates: np.ndarray, places: np.ndarray
     ) -> Iterator[np.ndarray]:
         """The same orders in every process, though nothing tells who the user is."""
-        shown = np.concatenate([history, [0], candidates]).astype("<i8").tobytes()
+        # Without padding: how wide a block is, depends on other users.
+        asked = candidates[candidates > 0]
+        shown = np.concatenate([history, [0], asked]).astype("<i8").tobytes()
         digest = hashlib.blake2b(shown, digest_size=8).digest()
         seed = [int.from_bytes(digest, "little"), self.settings.seed]
         generator = np.random.default_rng(seed)

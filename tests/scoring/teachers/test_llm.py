@@ -366,3 +366,13 @@ def test_answers_from_elsewhere_are_read_as_they_stand(make: Make) -> None:
     assert scores[places[1]] == 0.25 and np.isnan(np.delete(scores, places[1])).all()
     problems = {"foreign": 1, "out of range": 1, "partial": 1}
     assert teacher.report()["problems"] == problems
+
+
+def test_orders_do_not_depend_on_padding(make: Make) -> None:
+    """How wide a block is depends on other users; what one is asked does not."""
+
+    def asked(candidates: list[int]) -> list[Any]:
+        found = make(permutations=2).questions(HISTORIES[0], np.array(candidates))
+        return [question.next([]).key for question, _ in found]
+
+    assert asked([6, 7, 8, 9, 10]) == asked([6, 0, 7, 8, 9, 10, 0, 0])
