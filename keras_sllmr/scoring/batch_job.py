@@ -102,6 +102,7 @@ class CollectFacts:
     job: Job
 
     def __call__(self, key: int, parts: Sequence[Any]) -> None:
+        """See the class."""
         job, split = self.job, self.job.split(key)
         store = split.store
         job.scratch.keep(f"counts-{key}", split.train_counts)

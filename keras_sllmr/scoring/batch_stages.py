@@ -38,6 +38,7 @@ class SplitAsked:
     job: Job
 
     def __call__(self, unit: Any) -> Iterator[tuple[int, Any]]:
+        """See the class."""
         if isinstance(unit, int):
             yield unit, None
         elif unit[0] == "asked":
@@ -128,6 +129,7 @@ class WriteRequests:
     folder: Path
 
     def __call__(self, key: int, parts: Sequence[Any]) -> dict[str, int]:
+        """See the class."""
         sampler = self.slices.sampler(key, parts)
         settings = self.slices.job.llm
         assert settings is not None
@@ -182,6 +184,7 @@ class WriteScores:
     missing: Missing
 
     def __call__(self, key: int, parts: Sequence[Any]) -> dict[str, Any]:
+        """See the class."""
         sampler = self.slices.sampler(key, parts)
         store = sampler.split.store
         counts: dict[str, int] = {}

@@ -18,6 +18,7 @@ class DealTail:
     job: Job
 
     def __call__(self, unit: Any) -> Iterator[tuple[int, Any]]:
+        """See the class."""
         if isinstance(unit, int):
             yield unit, None  # a slice that nobody is dealt from
             return
@@ -38,6 +39,7 @@ class AnswerTail:
     job: Job
 
     def __call__(self, key: int, parts: Sequence[Any]) -> None:
+        """See the class."""
         job, split = self.job, self.job.split(key)
         events = split.train_events
         seen = SeenItems(events.row_of_value(), events.values, split.store.n_items)
@@ -69,6 +71,7 @@ class ReadTail:
     job: Job
 
     def __call__(self, unit: int) -> Iterator[tuple[int, Any]]:
+        """See the class."""
         yield from self.job.scratch.kept(f"tail-{unit}")
 
 
@@ -80,6 +83,7 @@ class ChooseTail:
     blocks: tuple[tuple[int, str, int, int], ...]
 
     def __call__(self, key: int, parts: Sequence[Any]) -> None:
+        """See the class."""
         _, origin, start, many = self.blocks[key]
         order = self.job.scratch.kept(f"order-{origin}")
         items, users = self.job.deal().block(order, start, many)

@@ -113,6 +113,7 @@ class ScoreFile:
     batch: int
 
     def __call__(self, key: int, parts: Sequence[Any]) -> int:
+        """See the class."""
         ((file, name),) = parts
         self.folder.mkdir(parents=True, exist_ok=True)
         counted = 0

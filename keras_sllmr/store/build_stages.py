@@ -87,6 +87,7 @@ class SampleIds:
     build: Build
 
     def __call__(self, unit: SourceUnit) -> Iterator[tuple[int, Any]]:
+        """See the class."""
         names, rows = unit.ids(self.build.form, self.build.on_bad)
         yield ITEMS if unit.table == "items" else USERS, (sampled(names), rows)
 
@@ -106,6 +107,7 @@ class SplitRows:
     role: str
 
     def __call__(self, unit: SourceUnit) -> Iterator[tuple[int, Any]]:
+        """See the class."""
         frame, dropped = unit.read(self.build.form, self.build.on_bad)
         if self.role == "item" and unit.table == "interactions":
             frame = frame[["item"]].drop_duplicates("item")
@@ -144,6 +146,7 @@ class CleanItems:
     build: Build
 
     def __call__(self, key: int, parts: Sequence[Any]) -> PartResult:
+        """See the class."""
         build, sieve = self.build, Sieve(self.build.on_bad, {})
         tables = _tables(parts, sieve)
         if "interactions" in tables:
@@ -170,6 +173,7 @@ class CleanUsers:
     build: Build
 
     def __call__(self, key: int, parts: Sequence[Any]) -> PartResult:
+        """See the class."""
         build, sieve = self.build, Sieve(self.build.on_bad, {})
         tables = _tables(parts, sieve)
         catalogue: pd.Index = build.scratch.kept("catalogue")
@@ -242,6 +246,7 @@ class KeepItems:
     build: Build
 
     def __call__(self, key: int, parts: Sequence[Any]) -> PartResult:
+        """See the class."""
         ((part, start, keep),) = parts
         build = self.build
         items: pd.DataFrame = build.scratch.kept(f"catalogue-{part}")
@@ -277,6 +282,7 @@ class WriteView:
     views: Path
 
     def __call__(self, key: int, parts: Sequence[Any]) -> int:
+        """See the class."""
         ((view, file, where),) = parts
         path = self.views / view / file
         path.parent.mkdir(parents=True, exist_ok=True)

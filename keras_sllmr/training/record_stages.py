@@ -60,6 +60,7 @@ class CountEvents:
     job: Job
 
     def __call__(self, key: int, parts: Sequence[Any]) -> str:
+        """See the class."""
         split = self.job.split(key)
         self.job.scratch.keep(f"counts-{key}", split.train_counts)
         return str(split.store.user_ids[1])
@@ -73,6 +74,7 @@ class SplitScores:
     ranges: IdRanges
 
     def __call__(self, unit: int | str) -> Iterator[tuple[int, Any]]:
+        """See the class."""
         if isinstance(unit, int):
             yield unit, None  # a slice without any score is worked on, too
             return
@@ -93,6 +95,7 @@ class JoinScores:
     job: Job
 
     def __call__(self, key: int, parts: Sequence[Any]) -> dict[str, int]:
+        """See the class."""
         split = self.job.split(key)
         pairs = self._pairs(split, [part for part in parts if part is not None])
         rows = TrainingRows(split, sets=self.job.sets, seed=self.job.seed)

@@ -1,14 +1,15 @@
 """How tables of interactions, items and users name their columns."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from keras_sllmr.errors import DataError
-from keras_sllmr.store.columns import ColumnSpec, Entity
+from keras_sllmr.errors import ConfigError, DataError
+from keras_sllmr.store.columns import ENTITIES, ColumnSpec, Entity, column_specs
 from keras_sllmr.store.importers._files import Reading
 from keras_sllmr.store.importers._tables import read_table, values_of
 
@@ -119,6 +120,36 @@ class TableFormat:
                 cells = pd.Series(lists, cells.index, object)
             table[spec.name] = cells
         return table
+
+
+def table_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of `read_tables` as `build_store` takes them.
+
+    Args:
+        options: by name; those of the format together become `form`.
+
+    Raises:
+        ConfigError: on an unknown option, or a column that breaks a rule.
+
+    Example:
+        >>> sorted(table_options({"order": "time", "min_events": 3}))
+        ['form', 'min_events']
+    """
+    given = dict(options)
+    policy: dict[str, Any] = {
+        name: given.pop(name)
+        for name in ("on_bad", "min_events", "keep_unseen_items")
+        if name in given
+    }
+    kinds = [given.pop(f"{entity}_columns", None) for entity in ENTITIES]
+    columns = column_specs(*kinds, min_count=given.pop("min_count", 1))
+    known = {field.name for field in fields(TableFormat)} - {"columns"}
+    if unknown := sorted(set(given) - known):
+        raise ConfigError(
+            f"Options of tables must be among {', '.join(sorted(known))}, the policies "
+            "and the columns of `sllmr import`. Received: " + ", ".join(unknown)
+        )
+    return {"form": TableFormat(**given, columns=columns), **policy}
 
 
 def _only_order(path: Path, names: list[str]) -> str:
