@@ -20,6 +20,8 @@ class EpochProgress(keras.callbacks.Callback):
         self, report: Callable[[int, int], None], done: int, steps: int, epochs: int
     ) -> None:
         super().__init__()
+        # Steps' logs are not read; a parameter server's worker may still owe them.
+        self._supports_tf_logs = True
         self._report, self._steps, self._total = report, steps, steps * epochs
         self._before = done * steps
 

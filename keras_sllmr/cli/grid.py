@@ -4,7 +4,6 @@ import functools
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -277,15 +276,3 @@ def _run_apart(
             running.discard(process)
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f"{lines[-1] if lines else f'exit code {process.returncode}'} (log: {log})"
-
-
-def end_with_parent() -> None:
-    """Ends this process when standard input closes, as the starter's death does."""
-
-    def wait() -> None:
-        # Not through `sys.stdin`, whose lock would hold up this process's own end.
-        while os.read(sys.stdin.fileno(), 1):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()

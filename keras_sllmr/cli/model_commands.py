@@ -19,10 +19,12 @@ from keras_sllmr.cli.common import (
     show,
 )
 from keras_sllmr.cli.config import load_config
+from keras_sllmr.cli.console import err
 from keras_sllmr.cli.quiet import start_tensorflow
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.settings import settings_of
 from keras_sllmr.training.method_names import Method
+from keras_sllmr.training.strategy_names import StrategyName
 
 app = typer.Typer()
 
@@ -43,10 +45,25 @@ def train(
     weight: Annotated[
         float | None, typer.Option(help="λ, the regulariser's weight.")
     ] = None,
+    strategy: Annotated[
+        StrategyName,
+        typer.Option(help="Devices or machines to train on; see docs/distributed.md."),
+    ] = "none",
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that workers wait for one another.")
+    ] = 600.0,
+    data_service: Annotated[
+        str | None,
+        typer.Option(help="tf.data service that gathers features: grpc://HOST:PORT."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train a backbone: plain, with gated LLM guidance or by a baseline."""
-    start_tensorflow()
+    if strategy not in ("none", "mirrored"):
+        err.print(
+            f"Joining the other processes of TF_CONFIG, for {timeout:g} s at most"
+        )
+    spread = start_tensorflow(lambda: _strategy(strategy, timeout))
     from keras_sllmr.cli import stages
     from keras_sllmr.training.offline_inputs import opened
     from keras_sllmr.training.settings import TrainSettings
@@ -74,9 +91,19 @@ def train(
             },
             split.store,
         ),
+        strategy=spread,
+        data_service=data_service,
     )
     best = trained.history["epochs"][trained.history["best_epoch"] - 1]
     show({"model": str(to), "best_epoch": int(best["epoch"]), **best}, json)
+
+
+def _strategy(name: StrategyName, timeout: float) -> Any:
+    from keras_sllmr.training.strategies import serve, strategy_named
+
+    if serve(name):
+        raise typer.Exit()
+    return strategy_named(name, timeout=timeout)
 
 
 @app.command()

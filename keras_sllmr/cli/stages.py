@@ -125,6 +125,8 @@ def train_method(
     settings: TrainSettings,
     *,
     inputs: OfflineInputs,
+    strategy: Any = None,
+    data_service: str | None = None,
 ) -> TrainedModel:
     """Trains one method."""
     with progress_bar(f"Training {method}") as progress:
@@ -137,6 +139,8 @@ def train_method(
             callbacks=lambda done, steps: [
                 EpochProgress(progress, done, steps, settings.epochs)
             ],
+            strategy=strategy,
+            data_service=data_service,
         )
 
 

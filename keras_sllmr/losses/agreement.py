@@ -3,6 +3,7 @@
 from typing import Any
 
 from keras_sllmr.compat import tf
+from keras_sllmr.losses.replicas import mean_over_replicas
 
 
 def agreement_loss(evidence: Any, gaps: Any, labels: Any) -> Any:
@@ -29,4 +30,4 @@ def agreement_loss(evidence: Any, gaps: Any, labels: Any) -> Any:
     loss = tf.nn.sigmoid_cross_entropy_with_logits(
         labels=tf.cast(right, evidence.dtype), logits=evidence
     )
-    return tf.math.divide_no_nan(tf.reduce_sum(loss * known), tf.reduce_sum(known))
+    return mean_over_replicas(tf.reduce_sum(loss * known), tf.reduce_sum(known))

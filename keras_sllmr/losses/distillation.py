@@ -4,6 +4,7 @@ from typing import Any
 
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.losses.replicas import mean_over_replicas
 
 #: a score of 0 or 1 counts as this far from it: its log-odds must be finite. That far
 #: from 1 is exact in single precision.
@@ -115,7 +116,7 @@ class Distillation:
             labels=tf.stop_gradient(targets), logits=tf.where(valid, logits, 0.0)
         )
         counted = tf.cast(valid, losses.dtype)
-        return tf.math.divide_no_nan(
+        return mean_over_replicas(
             tf.reduce_sum(losses * counted), tf.reduce_sum(counted)
         )
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from keras_sllmr.compat import tf
+from keras_sllmr.losses.replicas import sum_over_replicas
 
 
 def score_gaps(scores: Any, valid: Any) -> Any:
@@ -57,7 +58,9 @@ def select_pairs(gaps: Any, max_pairs: int) -> Any:
     """
     shape = tf.shape(gaps)
     flat = tf.reshape(gaps, [-1, shape[-1] * shape[-2]])
-    users = tf.reduce_sum(tf.cast(tf.reduce_any(flat > 0, axis=-1), tf.int32))
+    users = sum_over_replicas(
+        tf.reduce_sum(tf.cast(tf.reduce_any(flat > 0, axis=-1), tf.int32))
+    )
     quota = tf.maximum(1, max_pairs // tf.maximum(1, users))
     most = tf.minimum(max_pairs, tf.shape(flat)[-1])
     largest, place = tf.math.top_k(flat, most)

@@ -7,6 +7,7 @@ from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.losses.pairs import select_pairs
 from keras_sllmr.losses.regularizer import BlockGate, Regularizer
+from keras_sllmr.losses.replicas import mean_over_replicas
 
 FORMS: dict[str, Callable[[Any], Any]] = {
     "hinge": tf.nn.relu,
@@ -77,7 +78,7 @@ class PairwiseHinge(Regularizer):
         Returns:
             Scalar.
         """
-        return tf.math.divide_no_nan(*self._terms(logits, self._chosen(gaps), alpha))
+        return mean_over_replicas(*self._terms(logits, self._chosen(gaps), alpha))
 
     def terms(
         self, logits: Any, block: Mapping[str, Any], gate: BlockGate

@@ -5,6 +5,7 @@ from typing import Any
 
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.losses.regularizer import BlockGate, Regularizer
+from keras_sllmr.losses.replicas import mean_over_replicas
 
 
 @keras.utils.register_keras_serializable("keras_sllmr")
@@ -36,7 +37,7 @@ class PointwiseMSE(Regularizer):
             Scalar; 0 where there is no score.
         """
         block = {"score": scores, "valid": valid}
-        return tf.math.divide_no_nan(*self.terms(logits, block))
+        return mean_over_replicas(*self.terms(logits, block))
 
     def terms(
         self, logits: Any, block: Mapping[str, Any], gate: BlockGate | None = None

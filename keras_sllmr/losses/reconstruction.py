@@ -3,6 +3,7 @@
 from typing import Any
 
 from keras_sllmr.compat import tf
+from keras_sllmr.losses.replicas import mean_over_replicas
 
 #: squared length from which a vector has a direction.
 _SHORTEST = 1e-12
@@ -34,7 +35,7 @@ def cosine_reconstruction(predicted: Any, target: Any, valid: Any) -> Any:
     valid = tf.convert_to_tensor(valid)
     cosine = tf.reduce_sum(_unit(predicted, valid) * _unit(target, valid), axis=-1)
     counted = tf.cast(valid, cosine.dtype)
-    return tf.math.divide_no_nan(
+    return mean_over_replicas(
         tf.reduce_sum((1 - cosine) * counted), tf.reduce_sum(counted)
     )
 

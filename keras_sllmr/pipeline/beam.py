@@ -3,6 +3,8 @@
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,12 +16,18 @@ from keras_sllmr.pipeline.stage import Stage
 
 try:
     import apache_beam as beam
+    import cloudpickle
     from apache_beam.options.pipeline_options import PipelineOptions
 except ImportError as error:
     raise EnvironmentProblem(
         "Batch pipelines on several machines need Apache Beam. Received: no module "
         f"{error.name}. Install it with `pip install keras_sllmr[beam]`."
     ) from error
+
+
+_MULTI_PROCESSING = "--direct_running_mode=multi_processing"
+#: what a process says whose worker was lost.
+LOST = "A worker was lost"
 
 
 class Beam:
@@ -85,16 +93,49 @@ class Beam:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _run(self, stage: Stage, scratch: Path) -> None:
-        units = [(n, pickle.dumps(unit)) for n, unit in enumerate(stage.units)]
-        with beam.Pipeline(options=PipelineOptions(self.options)) as pipeline:
-            (
-                pipeline
-                | "units" >> beam.Create(units)
-                | "split" >> beam.ParDo(_Split(stage, scratch))
-                # Without a split too: what follows may then run on any worker.
-                | "by key" >> beam.GroupByKey()
-                | "combine" >> beam.ParDo(_Combine(stage, scratch))
-            )
+        if _MULTI_PROCESSING in self.options:
+            _run_apart(stage, self.options, scratch)
+        else:
+            run_pipeline(stage, self.options, scratch)
+
+
+def run_pipeline(stage: Stage, options: Sequence[str], scratch: Path) -> None:
+    """Runs a stage; results and errors become files of `scratch`."""
+    units = [(n, pickle.dumps(unit)) for n, unit in enumerate(stage.units)]
+    with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
+        (
+            pipeline
+            | "units" >> beam.Create(units)
+            | "split" >> beam.ParDo(_Split(stage, scratch))
+            # Without a split too: what follows may then run on any worker.
+            | "by key" >> beam.GroupByKey()
+            | "combine" >> beam.ParDo(_Combine(stage, scratch))
+        )
+
+
+def _run_apart(stage: Stage, options: Sequence[str], scratch: Path) -> None:
+    """Runs a stage in a session of its own, which ends as a whole.
+
+    Beam's multi-process mode waits for ever for a worker that was killed.
+    """
+    (scratch / "job").write_bytes(cloudpickle.dumps((stage, options)))
+    command = [sys.executable, "-m", "keras_sllmr.pipeline.beam_process", str(scratch)]
+    with open(scratch / "log", "w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            process.wait()
+        finally:
+            process.kill()
+    if process.returncode:
+        log_lines = (scratch / "log").read_text(errors="replace").splitlines()
+        said = [line for line in log_lines if line.startswith(LOST)]
+        raise RuntimeError(said[-1] if said else f"exit code {process.returncode}")
 
 
 def _last_line(problem: Exception) -> str:

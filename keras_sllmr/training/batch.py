@@ -16,6 +16,7 @@ from typing import Any
 
 from keras_sllmr.compat import tf
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.losses.replicas import replicas
 
 LABELLED, GUIDANCE, PROBES = "labelled", "guidance", "probes"
 
@@ -89,3 +90,44 @@ def block_rows(block: Mapping[str, Any]) -> dict[str, Any]:
 def _flat(value: Any) -> Any:
     """Its two leading axes become one."""
     return tf.reshape(value, [-1, *value.shape[2:]])
+
+
+def one_batch(x: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
+    """A batch in groups, every leaf `[groups, ...]`, as one; others as they are.
+
+    A strategy splits each leaf of a batch by its own first axis. That is only right
+    where all have the same, so blocks of different numbers of users come in groups, one
+    or more a replica.
+
+    Args:
+        x: features: blocks, or a dict of plain rows, which are never in groups.
+        y: labels `[users, C]` of the labelled block, or `[groups, users, C]`.
+        sample_weight: as `y`, or none.
+
+    Raises:
+        ConfigError: when leaves of a batch in groups differ in their first axis, or a
+            replica among several gets blocks that are not in groups.
+    """
+    if LABELLED not in x:
+        return x, y, sample_weight
+    if y.shape.rank != 3:
+        if replicas() > 1:
+            raise ConfigError(
+                "Blocks that a strategy deals out to several replicas must be in "
+                "groups, every leaf of a batch [groups, ...] alike: else each would be "
+                "split by its own first axis, and users would lose their rows. "
+                f"Received: labels of shape {y.shape.as_list()}. Use the batches of "
+                "`replica_batches`."
+            )
+        return x, y, sample_weight
+    leaves = tf.nest.flatten((x, y, sample_weight))
+    sizes = {leaf.shape[0] for leaf in leaves if leaf is not None}
+    if len(sizes) > 1:
+        raise ConfigError(
+            "All leaves of a batch in groups must have the same first axis. "
+            f"Received: first axes of {', '.join(map(str, sorted(sizes, key=str)))}"
+        )
+    folded: tuple[Any, Any, Any] = tf.nest.map_structure(
+        lambda leaf: None if leaf is None else _flat(leaf), (x, y, sample_weight)
+    )
+    return folded

@@ -137,7 +137,9 @@ def compile_model(model: SelectiveModel, settings: TrainSettings) -> None:
     model.compile(
         LazyAdam(settings.learning_rate),
         base_loss(settings.loss),
-        steps_per_execution=32,
+        steps_per_execution=32
+        if model.distribute_strategy.num_replicas_in_sync == 1
+        else 1,
     )
 
 

@@ -18,6 +18,7 @@ from keras_sllmr.training.batch import GUIDANCE, LABELLED, PROBES
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.guidance import GuidanceBlocks
 from keras_sllmr.training.row_inputs import RowInputs
+from keras_sllmr.training.share import Share
 from keras_sllmr.training.signals import SignalTables
 
 _NEGATIVE, _ORDER, _BLOCKS, _GATE_PROBES = 301, 302, 303, 304
@@ -260,37 +261,60 @@ class TrainingData:
         return np.concatenate(orders)[:wanted]
 
     def dataset(
-        self, *, first_epoch: int = 0, blocks: Sequence[str] = (GUIDANCE, PROBES)
+        self,
+        *,
+        first_epoch: int = 0,
+        epochs: int | None = None,
+        blocks: Sequence[str] = (GUIDANCE, PROBES),
+        share: Share | None = None,
+        plans: Callable[[Any], dict[str, Any]] | None = None,
     ) -> Any:
-        """Batches of `(features, labels)` from `first_epoch` on, without end.
+        """Batches of `(features, labels)` from `first_epoch` on.
 
         Args:
             first_epoch: int. Epoch to start with.
+            epochs: int. Epoch to stop before. Defaults to none: without end.
             blocks: names of the blocks beside the labelled rows. Defaults to all that
                 there are.
+            share: what some replicas take of each batch. Their parts follow each other,
+                each in a group of its own: every leaf is `[1, ...]`. Defaults to whole
+                batches, not in groups.
+            plans: function of an epoch's number, a tensor, to its `plan` in tensors.
+                Defaults to one that draws it here, in this process.
+
+        Raises:
+            ConfigError: when a batch does not divide by the share's replicas.
         """
-        plan = self.plan(first_epoch)
-        names = list(plan)
+        drawn = self._drawn_plans(first_epoch) if plans is None else plans
+
+        def epoch_plan(epoch: Any) -> Any:
+            plan = drawn(epoch)
+            return tf.data.Dataset.from_tensor_slices(share.of(plan) if share else plan)
+
+        last = np.iinfo(np.int64).max if epochs is None else epochs
+        batches = tf.data.Dataset.range(first_epoch, last).flat_map(epoch_plan)
+        gather = partial(self._gather, blocks=blocks)
+        batches = batches.map(gather, num_parallel_calls=1)
+        return (batches.batch(1, drop_remainder=True) if share else batches).prefetch(8)
+
+    def _drawn_plans(self, epoch: int) -> Callable[[Any], dict[str, Any]]:
+        """Plans in tensors, by Python; all look like that of the given epoch."""
+        like = self.plan(epoch)
 
         def planned(epoch: np.ndarray) -> list[np.ndarray]:
             return list(self.plan(int(epoch)).values())
 
-        def epoch_plan(epoch: Any) -> Any:
-            dtypes = [plan[name].dtype for name in names]
+        def drawn(epoch: Any) -> dict[str, Any]:
+            dtypes = [values.dtype for values in like.values()]
             arrays = tf.numpy_function(planned, [epoch], dtypes, stateful=False)
-            for name, array in zip(names, arrays, strict=True):
-                array.set_shape(plan[name].shape)
-            return tf.data.Dataset.from_tensor_slices(
-                dict(zip(names, arrays, strict=True))
-            )
+            for array, values in zip(arrays, like.values(), strict=True):
+                array.set_shape(values.shape)
+            return dict(zip(like, arrays, strict=True))
 
-        epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
-        batches = epochs.flat_map(epoch_plan)
-        gather = partial(self._gather, blocks=blocks)
-        return batches.map(gather, num_parallel_calls=1).prefetch(8)
+        return drawn
 
     def _gather(self, step: dict[str, Any], blocks: Sequence[str]) -> Any:
-        labels = np.zeros((self.positives, 1 + self.settings.negatives), np.float32)
+        labels = np.zeros(step["item"].shape, np.float32)
         labels[:, 0] = 1
         labelled = self._features(step["user"], step["position"], step["item"])
         if "examples" in step:

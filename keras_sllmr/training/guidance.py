@@ -138,7 +138,8 @@ class GuidanceBlocks:
             what = "probe" if probes else "candidate"
             raise DataError(
                 "Guidance needs users with two items that are scored differently. "
-                f"Received: {what} scores of {len(result)} users and no "
+                f"Received: {int((result.items > 0).sum())} {what} scores of "
+                f"{len(result)} users and no "
                 "such pair. Score more candidates a user, or with another teacher."
             )
         return result

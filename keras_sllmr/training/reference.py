@@ -1,10 +1,13 @@
 """The reference: what a plain model knows, for the LLM to add to."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from keras_sllmr.compat import keras, tf
+from keras_sllmr.losses.replicas import replicas
 from keras_sllmr.training.batch import PROBES
+from keras_sllmr.training.batches import Batches
 from keras_sllmr.training.callbacks.resumable import ResumableTraining
 from keras_sllmr.training.dataset import TrainingData
 from keras_sllmr.training.selective_model import SelectiveModel
@@ -20,6 +23,8 @@ def fit_reference(
     key: str,
     epochs: int,
     callbacks: list[Any],
+    batches: Batches | None = None,
+    agree: Callable[[float], float] = float,
 ) -> list[dict[str, float]]:
     """Trains a plain model on the labelled rows for as long as its chances improve.
 
@@ -35,17 +40,20 @@ def fit_reference(
         key: see `ResumableTraining`.
         epochs: int. At most.
         callbacks: those that add `val_log_likelihood` to the logs.
+        batches: function of the first epoch and the names of blocks to batches.
+            Defaults to those of `data`.
+        agree: see `ResumableTraining`.
 
     Returns:
         The logs of each epoch.
     """
     resumable = ResumableTraining(
-        folder, key=key, monitor="val_log_likelihood", patience=1
+        folder, key=key, monitor="val_log_likelihood", patience=1, agree=agree
     )
     done = resumable.restore(model)
     if done < epochs and not resumable.finished:
         model.fit(
-            data.dataset(first_epoch=done, blocks=()),
+            batches(done, ()) if batches else data.dataset(first_epoch=done, blocks=()),
             epochs=epochs,
             initial_epoch=done,
             steps_per_epoch=data.steps_per_epoch,
@@ -65,18 +73,27 @@ def fit_gate(model: SelectiveModel, data: TrainingData) -> None:
     """
     probes, _ = data.blocks[PROBES]
     block = data.block_features(probes, tf.range(len(probes)))
-    optimizer = keras.optimizers.Adam(_GATE_RATE, jit_compile=False)
-    weights = model.gate.trainable_weights
-    optimizer.build(weights)
+    weights, strategy = model.gate.trainable_weights, model.distribute_strategy
+    with strategy.scope():
+        optimizer = keras.optimizers.Adam(_GATE_RATE, jit_compile=False)
+        optimizer.build(weights)
+
+    def step() -> None:
+        # Every replica sees all probes, and gives its share of one gradient.
+        with tf.GradientTape() as tape:
+            loss = model.gate_loss(block)
+            loss = loss / replicas() if replicas() > 1 else loss
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, weights), weights, strict=True)
+        )
 
     @tf.function
-    def fit() -> None:
-        for _ in tf.range(_GATE_STEPS):
-            with tf.GradientTape() as tape:
-                loss = model.gate_loss(block)
-            optimizer.apply_gradients(
-                zip(tape.gradient(loss, weights), weights, strict=True)
-            )
+    def fit(steps: Any) -> None:
+        for _ in tf.range(steps):
+            strategy.run(step)
 
-    fit()
+    # Replicas' sums of steps in one loop would overlap, see `SelectiveModel.compile`.
+    alone = strategy.num_replicas_in_sync == 1
+    for _ in range(1 if alone else _GATE_STEPS):
+        fit(tf.constant(_GATE_STEPS if alone else 1))
     model.gate.trainable = False

@@ -11,6 +11,11 @@ from keras_sllmr.losses.agreement import agreement_loss
 from keras_sllmr.losses.distillation import Distillation
 from keras_sllmr.losses.pairwise_hinge import PairwiseHinge
 from keras_sllmr.losses.regularizer import BlockGate, Regularizer
+from keras_sllmr.losses.replicas import (
+    mean_over_replicas,
+    replicas,
+    sum_over_replicas,
+)
 from keras_sllmr.training.batch import (
     GUIDANCE,
     LABELLED,
@@ -19,6 +24,7 @@ from keras_sllmr.training.batch import (
     block_rows,
     block_shape,
     join_blocks,
+    one_batch,
 )
 from keras_sllmr.training.signals import item_signals, pair_signals
 from keras_sllmr.training.uncertainty import Entropy, Uncertainty
@@ -105,6 +111,18 @@ class SelectiveModel(keras.Model):
         }
         self.built = True
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """As `keras.Model` has it; several replicas take one step an execution."""
+        steps = int(self._steps_per_execution.numpy())
+        if steps > 1 and self.distribute_strategy.num_replicas_in_sync > 1:
+            # Steps of one execution overlap, and a replica's part of one could be
+            # added to another's of the next.
+            raise ConfigError(
+                "`steps_per_execution` must be 1 with several replicas. "
+                f"Received: steps_per_execution={steps}"
+            )
+        return super().make_train_function(force)
+
     @property
     def metrics(self) -> list[Any]:
         """Loss parts and the compiled metrics, reset at each epoch."""
@@ -122,7 +140,7 @@ class SelectiveModel(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on a batch of rows or of blocks."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = one_batch(*keras.utils.unpack_x_y_sample_weight(data))
         with tf.GradientTape() as tape:
             if LABELLED in x:
                 x = {**x, LABELLED: as_block(x[LABELLED], self.item_inputs)}
@@ -135,15 +153,17 @@ class SelectiveModel(keras.Model):
             else:
                 logits = {}
                 y_pred = tf.cast(self.backbone(x, training=True), tf.float32)
-            base = self.compute_loss(x, y, y_pred, sample_weight)
+            base = self._base_loss(x, y, y_pred, sample_weight)
             parts = self._guidance_losses(x, logits)
             loss = base + self.weight * parts["pair_loss"] + parts["gate_loss"]
             if self.distillation is not None:
                 distilled = self._distilled(self.distillation, x, y_pred)
                 loss += self.distillation_weight * distilled
+            # The optimizer adds up what the replicas give.
+            share = loss / replicas() if replicas() > 1 else loss
         # A plain batch leaves the gate without a gradient: zero, not a warning a step.
         gradients = tape.gradient(
-            loss, self.trainable_variables, unconnected_gradients="zero"
+            share, self.trainable_variables, unconnected_gradients="zero"
         )
         self.optimizer.apply_gradients(
             zip(gradients, self.trainable_variables, strict=True)
@@ -155,13 +175,18 @@ class SelectiveModel(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Base loss and metrics on labelled rows."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = one_batch(*keras.utils.unpack_x_y_sample_weight(data))
         y_pred = self(x, training=False)
-        loss = self.compute_loss(x, y, y_pred, sample_weight)
+        loss = self._base_loss(x, y, y_pred, sample_weight)
         self._trackers["loss"].update_state(loss, tf.size(y))
         names = {tracker.name for tracker in self._trackers.values()} - {"loss"}
         results = self.compute_metrics(x, y, y_pred, sample_weight)
         return {name: value for name, value in results.items() if name not in names}
+
+    def _base_loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+        loss = self.compute_loss(x, y, y_pred, sample_weight)
+        # Keras has it as a share of the batch's, the other losses are whole.
+        return loss * replicas() if replicas() > 1 else loss
 
     def block_logits(self, block: dict[str, Any]) -> Any:
         """The backbone's logits of a block's items, `[users, C]`."""
@@ -215,9 +240,9 @@ class SelectiveModel(keras.Model):
         if PROBES in x and self.gate.objective == "agreement":
             gate_loss = self.gate_loss(x[PROBES], logits.get(PROBES))
         return {
-            "pair_loss": tf.math.divide_no_nan(total, pairs),
+            "pair_loss": mean_over_replicas(total, pairs),
             "gate_loss": gate_loss,
-            "pairs": pairs,
+            "pairs": sum_over_replicas(pairs),
         }
 
     def _distilled(

@@ -1,8 +1,9 @@
 """The training job: one backbone, one method, one folder with the best epoch's model."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.text_vectors import TextVectors
 from keras_sllmr.training.batch import GUIDANCE, PROBES
+from keras_sllmr.training.batches import Batches, replica_batches
 from keras_sllmr.training.build import (
     build_model,
     compile_model,
@@ -40,11 +42,13 @@ from keras_sllmr.training.guidance import GuidanceBlocks
 from keras_sllmr.training.method_names import Method
 from keras_sllmr.training.methods import method_named, used_settings, with_fixed
 from keras_sllmr.training.offline_inputs import OfflineInputs
+from keras_sllmr.training.plan_files import PlanFiles
 from keras_sllmr.training.reference import fit_gate, fit_reference
 from keras_sllmr.training.row_inputs import RowInputs
 from keras_sllmr.training.selective_model import SelectiveModel
 from keras_sllmr.training.settings import KDSettings, TrainSettings
 from keras_sllmr.training.trained_model import MODEL_VERSION, RETRIEVAL, TrainedModel
+from keras_sllmr.training.workers import Workers
 
 _MONITORED_USERS, _MONITORED_PROBES = 256, 2048
 
@@ -64,6 +68,8 @@ def train(
     knowledge: Knowledge | None = None,
     examples: Examples | None = None,
     callbacks: Callable[[int, int], list[Any]] | None = None,
+    strategy: Any = None,
+    data_service: str | None = None,
 ) -> TrainedModel:
     """Trains a method and writes the best epoch's model, whole or not at all.
 
@@ -84,19 +90,28 @@ def train(
         examples: labelled rows with chains of thought; `llm_cf` needs them.
         callbacks: called with (epochs done, steps an epoch) for more Keras callbacks,
             e.g. a progress bar.
+        strategy: a `tf.distribute.Strategy`, see `training.strategies`: the settings'
+            batch is that of all replicas together. Of several workers each runs this,
+            on files that they share, and the chief alone writes. Defaults to none.
+        data_service: address of a tf.data service that gathers the features, see
+            `training.batches`. Defaults to this process.
 
     Raises:
-        ConfigError: on an unknown method.
+        ConfigError: on an unknown method, a batch that does not divide by the replicas,
+            or workers that were not started alike.
+        EndpointError: when another worker is lost; what was trained is kept.
         StoreError: when a needed table is missing, or another job writes `path`.
     """
     path, settings = Path(path), with_fixed(method, settings or TrainSettings())
+    workers = Workers(strategy, data_service)
     given = OfflineInputs(scores, text, row_scores, knowledge, examples)
     inputs = given.used(method, settings)
     guided = method_named(method).guided
     spec = feature_spec(method, split, settings, inputs)
     vectors = inputs.text.vectors if inputs.text and settings.backbone.text else None
     inject = injection(method, split, spec, settings, inputs)
-    model = build_model(method, spec, settings, vectors, inject)
+    with workers.scope():
+        model = build_model(method, spec, settings, vectors, inject)
     retrieval = _retrieval(split, spec, inputs)
     tables = FeatureTables(
         split,
@@ -114,9 +129,14 @@ def train(
         shuffled_from=settings.selective.shuffled_from if guided else None,
         seed=settings.seed,
     )
-    work = path.with_name(f"{path.name}.checkpoint")
     require_replaceable(path, kind="model")
-    with exclusive(path):
+    with (
+        workers.together(),
+        workers.place(path, _checkpoint(path)) as place,
+        exclusive(place),
+        _batches(data, workers, path, settings.epochs, data_service) as batches,
+    ):
+        work = _checkpoint(place)
         parent = {
             "store": split.store.fingerprint,
             **{name: mark for name, mark in inputs.fingerprints.items() if mark},
@@ -125,13 +145,19 @@ def train(
         how = used_settings(method, settings)
         how = {n: value for n, value in how.items() if n not in ("epochs", "patience")}
         key = fingerprint([method, parent, how])
+        progress = [one.read_text() for one in sorted(work.rglob("progress.json"))]
+        last = (settings.epochs, settings.patience)
+        workers.require_same(
+            fingerprint([key, last, progress]), "inputs, settings and checkpoint"
+        )
 
         def shown(done: int) -> list[Any]:
             return callbacks(done, data.steps_per_epoch) if callbacks else []
 
         history: dict[str, Any] = {}
         if guided and settings.selective.regularizer == "evidence":
-            plain = build_model("none", spec, settings, vectors)
+            with workers.scope():
+                plain = build_model("none", spec, settings, vectors)
             history["reference"] = fit_reference(
                 plain,
                 data,
@@ -139,22 +165,26 @@ def train(
                 key=key,
                 epochs=settings.epochs,
                 callbacks=[SampledAUC.of(split, tables), *shown(0)],
+                batches=batches,
+                agree=workers.chiefs,
             )
             data.refer_to(plain.block_logits)
             if settings.selective.gate_objective == "agreement":
                 fit_gate(model, data)
                 # Keras trains what was trainable when the model was compiled.
-                compile_model(model, settings)
+                with workers.scope():
+                    compile_model(model, settings)
         resumable = ResumableTraining(
             work,
             key=key,
             patience=settings.patience,
             rows_per_epoch=data.steps_per_epoch * data.rows,
+            agree=workers.chiefs,
         )
         done = resumable.restore(model)
         if done < settings.epochs and not resumable.finished:
             model.fit(
-                data.dataset(first_epoch=done, blocks=_blocks(model)),
+                batches(done, _blocks(model)),
                 epochs=settings.epochs,
                 initial_epoch=done,
                 steps_per_epoch=data.steps_per_epoch,
@@ -169,7 +199,7 @@ def train(
         resumable.load_best(model)
         if data.held_out is not None:
             history |= _gate_history(model, data, work, resumable.best_epoch)
-        with replace_folder(path) as folder:
+        with replace_folder(place) as folder:
             model.save(folder / "model.keras")
             if retrieval is not None:
                 retrieval.save(folder / RETRIEVAL)
@@ -196,10 +226,42 @@ def train(
                     ),
                     "pairs_per_batch": _pairs_per_batch(resumable.epochs),
                     "labelled_rows_with_a_score": data.coverage(),
+                    **workers.described,
                 },
             )
         shutil.rmtree(work, ignore_errors=True)
     return TrainedModel(path)
+
+
+def _checkpoint(path: Path) -> Path:
+    return path.with_name(f"{path.name}.checkpoint")
+
+
+@contextlib.contextmanager
+def _batches(
+    data: TrainingData,
+    workers: Workers,
+    path: Path,
+    epochs: int,
+    service: str | None,
+) -> Iterator[Batches]:
+    """Makes batches from an epoch on; plans in files, for others to read, in between."""
+    folder, plans = path.with_name(f"{path.name}.plans"), None
+    if service is not None or workers.remote:
+        plans = PlanFiles(folder, data, range(epochs), write=workers.chief)
+        workers.gathered(0)
+    try:
+        yield lambda first, blocks: replica_batches(
+            data,
+            workers.strategy,
+            first_epoch=first,
+            blocks=blocks,
+            plans=plans,
+            service=service,
+        )
+    finally:
+        if plans is not None and workers.chief:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _retrieval(

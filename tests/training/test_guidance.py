@@ -6,19 +6,22 @@ import numpy as np
 import pytest
 
 from keras_sllmr.errors import DataError
+from keras_sllmr.store.scored_pairs import ScoredPairs
 from keras_sllmr.training.guidance import GuidanceBlocks
 
 
 def _table(rows: list[tuple[int, int, float, int, int]]) -> Any:
     columns = np.array(rows, float).reshape(-1, 5).T
     users, items, scores, positions, labels = columns
-    return SimpleNamespace(
-        users=users.astype(int),
-        items=items.astype(int),
-        scores=scores.astype(np.float32),
-        positions=positions.astype(int),
-        labels=labels.astype(int),
+    pairs = ScoredPairs(
+        users.astype(int),
+        items.astype(int),
+        scores.astype(np.float32),
+        positions.astype(int),
+        labels.astype(int),
+        n_items=10,
     )
+    return SimpleNamespace(pairs=pairs)
 
 
 ROWS = [

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ class ResumableTraining(keras.callbacks.Callback):
         monitor: str. Name of the log to maximise. Defaults to `"val_auc_sampled"`.
         patience: int. Epochs without a better one before it stops. Defaults to `2`.
         rows_per_epoch: int. For the logged `rows_per_second`.
+        agree: function of the monitored value to the one that counts, for several
+            workers to stop at the same epoch. Defaults to the value.
     """
 
     def __init__(
@@ -36,13 +39,16 @@ class ResumableTraining(keras.callbacks.Callback):
         monitor: str = "val_auc_sampled",
         patience: int = 2,
         rows_per_epoch: int = 0,
+        agree: Callable[[float], float] = float,
     ) -> None:
         super().__init__()
+        # Steps' logs are not read; a parameter server's worker may still owe them.
+        self._supports_tf_logs = True
         if patience < 1:
             raise ConfigError(f"`patience` must be positive. Received: {patience=}")
         self.folder, self.key = Path(folder), key
         self.monitor, self.patience = monitor, patience
-        self.rows_per_epoch = rows_per_epoch
+        self.rows_per_epoch, self.agree = rows_per_epoch, agree
         #: the logs of each epoch done, as a list of dicts.
         self.epochs: list[dict[str, float]] = []
         self._started = self._last_batch = time.monotonic()
@@ -84,8 +90,9 @@ class ResumableTraining(keras.callbacks.Callback):
     def load_best(self, model: Any) -> None:
         """Loads the best epoch's weights."""
         try:
-            model.load_weights(str(self._best_weights()))
-        except (OSError, ValueError, KeyError) as error:
+            kept = tf.train.Checkpoint(weights=model.weights)
+            kept.read(str(self._best_weights())).assert_existing_objects_matched()
+        except (tf.errors.OpError, AssertionError, ValueError) as error:
             raise self._damage() from error
 
     def _damage(self) -> StoreError:
@@ -95,8 +102,8 @@ class ResumableTraining(keras.callbacks.Callback):
         )
 
     def _best_weights(self) -> Path:
-        # A file an epoch: a run killed while it writes leaves the last best one whole.
-        return self.folder / f"best-{self.best_epoch}.weights.h5"
+        # One an epoch: a run killed while it writes leaves the last best one whole.
+        return self.folder / f"best-{self.best_epoch}"
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the clock."""
@@ -116,6 +123,7 @@ class ResumableTraining(keras.callbacks.Callback):
                 f"`monitor` must be among the logs: {', '.join(sorted(logs))}. "
                 f"Received: monitor={self.monitor!r}"
             )
+        logs[self.monitor] = self.agree(logs[self.monitor])
         seconds = max(self._last_batch - self._started, 1e-9)
         logs["seconds"] = seconds
         if self.rows_per_epoch:
@@ -124,14 +132,16 @@ class ResumableTraining(keras.callbacks.Callback):
         self.epochs.append({"epoch": number, **_finite(logs)})
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.best_epoch == number:
-            self.model.save_weights(str(self._best_weights()))
+            kept = tf.train.Checkpoint(weights=self.model.weights)
+            kept.write(str(self._best_weights()))
         tf.train.Checkpoint(model=self.model, optimizer=self.model.optimizer).write(
             str(self.folder / f"epoch-{number}")
         )
         progress = {"key": self.key, "epochs": self.epochs}
         write_json(self.folder / "progress.json", progress)
-        best = set(self.folder.glob("best-*.weights.h5")) - {self._best_weights()}
-        for old in {*self.folder.glob(f"epoch-{number - 1}.*"), *best}:
+        best = f"{self._best_weights().name}."
+        beaten = [p for p in self.folder.glob("best-*") if not p.name.startswith(best)]
+        for old in [*self.folder.glob(f"epoch-{number - 1}.*"), *beaten]:
             old.unlink()
         if self.finished:
             self.model.stop_training = True

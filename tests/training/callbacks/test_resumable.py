@@ -88,7 +88,7 @@ def test_killed_while_an_epochs_files_are_written(tmp_path: Path) -> None:
     """Best weights of an epoch that does not count yet do not replace the last."""
     folder, values = tmp_path / "work", [0.5, 0.9, 0.7]
     _, _, watch = _train(folder, values, until=1)
-    (folder / "best-2.weights.h5").write_bytes(b"half")
+    (folder / "best-2.index").write_bytes(b"half")
     (folder / "epoch-2.index").write_bytes(b"half")
     model, resumable, _ = _train(folder, [0.5, 0.4, 0.3], until=2)
     assert [e["value"] for e in resumable.epochs] == [0.5, 0.4]
@@ -139,7 +139,7 @@ def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"half", None])
 def test_damaged_best_weights(tmp_path: Path, content: bytes | None) -> None:
     model, resumable, _ = _train(tmp_path / "work", [0.5])
-    path = tmp_path / "work" / "best-1.weights.h5"
+    path = tmp_path / "work" / "best-1.index"
     path.write_bytes(content) if content else path.unlink()
     with pytest.raises(StoreError, match="damaged or of another model. Remove the"):
         resumable.load_best(model)

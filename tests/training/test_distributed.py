@@ -1,0 +1,246 @@
+"""Training on several replicas and processes against one process."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_sllmr.training.settings import TrainSettings
+from keras_sllmr.training.train import train
+from keras_sllmr.training.trained_model import TrainedModel
+
+# Graphs of tf.data stay graphs, and are meant to.
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config")
+
+_PROGRAM = Path(__file__).with_name("training_process.py")
+_SECONDS = 240
+_LOSSES = ("loss", "base_loss", "pair_loss", "gate_loss", "pairs")
+_VALIDATION = ("val_auc_sampled", "val_log_likelihood")
+
+SETTINGS = {
+    "backbone": {
+        "history_length": 4,
+        # Replicas drop different units.
+        "hyperparameters": {
+            "embedding_dim": 4,
+            "dnn_hidden_units": [6],
+            "dnn_dropout": 0.0,
+        },
+    },
+    "batch": {"rows": 80, "guidance_users": 4, "probe_users": 8},
+    "learning_rate": 0.01,
+    "epochs": 2,
+}
+PAIRWISE = {
+    **SETTINGS,
+    "epochs": 1,
+    "selective": {
+        "regularizer": "pairwise",
+        "max_pairs": 9,
+        "labelled_pairs": True,
+        "uncertainty": "confidence",
+    },
+}
+
+
+@pytest.fixture
+def given(world: Any, scores_of: Callable[[str], Any]) -> dict[str, Any]:
+    return {
+        "store": str(world.split.store.path),
+        "text": str(world.text.path),
+        "scores": str(scores_of("right").path),
+        "timeout": 120.0,
+    }
+
+
+@contextlib.contextmanager
+def _processes(tasks: list[dict[str, Any]], cluster: Any) -> Iterator[list[Any]]:
+    """A process a task; all are gone when the block ends."""
+    running = []
+    try:
+        for task in tasks:
+            config = {"cluster": cluster, "task": task.pop("task", None)}
+            environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+            if cluster:
+                environment["TF_CONFIG"] = json.dumps(config)
+            running.append(
+                subprocess.Popen(
+                    [sys.executable, str(_PROGRAM), json.dumps(task)],
+                    env=environment,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        yield running
+    finally:
+        for process in running:
+            process.kill()  # TensorFlow catches what terminates more gently
+            process.communicate()
+
+
+def _addresses(count: int) -> list[str]:
+    with contextlib.ExitStack() as stack:
+        open_ones = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in open_ones:
+            one.bind(("localhost", 0))
+        return [f"localhost:{one.getsockname()[1]}" for one in open_ones]
+
+
+def _workers(given: dict[str, Any], *others: dict[str, Any]) -> Any:
+    """Two workers; `others` are what each has of its own."""
+    tasks = [
+        {
+            **given,
+            "strategy": "multi_worker",
+            **own,
+            "task": {"type": "worker", "index": k},
+        }
+        for k, own in enumerate(others or ({}, {}))
+    ]
+    return _processes(tasks, {"worker": _addresses(2)})
+
+
+def _finished(process: Any) -> None:
+    _, errors = process.communicate(timeout=_SECONDS)
+    assert process.returncode == 0, errors[-3000:]
+
+
+def _one_process(
+    method: Any, settings: Any, path: Path, world: Any, scores: Any
+) -> TrainedModel:
+    return train(
+        method,
+        world.split,
+        path,
+        settings=TrainSettings.model_validate(settings),
+        scores=scores,
+        text=world.text,
+    )
+
+
+def _assert_same(several: TrainedModel, one: TrainedModel) -> None:
+    for found, expected in zip(
+        several.history["epochs"], one.history["epochs"], strict=True
+    ):
+        for name in (*_LOSSES, *_VALIDATION):
+            assert found[name] == pytest.approx(expected[name], rel=1e-5), name
+    assert several.history["best_epoch"] == one.history["best_epoch"]
+    for a, b in zip(several.model.get_weights(), one.model.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_replicas_train_as_one_process(
+    tmp_path: Path, given: dict[str, Any], world: Any, scores_of: Any
+) -> None:
+    """The paper's terms and choices: pairs of two blocks, a budget, a gate that learns."""
+    path = tmp_path / "two"
+    models = [("sllmr", str(path), PAIRWISE)]
+    task = {**given, "strategy": "mirrored", "models": models}
+    with _processes([task], None) as (process,):
+        one = _one_process(
+            "sllmr", PAIRWISE, tmp_path / "one", world, scores_of("right")
+        )
+        _finished(process)
+    two = TrainedModel(path)
+    _assert_same(two, one)
+    assert one.history["epochs"][0]["gate_loss"] > 0
+    assert two.history["distribution"] == {
+        "strategy": "MirroredStrategy",
+        "workers": 1,
+        "replicas": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    "settings", [PAIRWISE, pytest.param(SETTINGS, marks=pytest.mark.slow)]
+)
+def test_two_workers_train_as_one_process(
+    tmp_path: Path,
+    given: dict[str, Any],
+    world: Any,
+    scores_of: Any,
+    settings: dict[str, Any],
+) -> None:
+    """With a reference and a gate, too; the chief alone leaves something behind."""
+    folder = tmp_path / "models"
+    given["models"] = [("sllmr", str(folder / "two"), settings)]
+    with _workers(given) as processes:
+        one = _one_process(
+            "sllmr", settings, tmp_path / "one", world, scores_of("right")
+        )
+        for process in processes:
+            _finished(process)
+    two = TrainedModel(folder / "two")
+    _assert_same(two, one)
+    assert two.history["distribution"]["workers"] == 2
+    references = [model.history.get("reference", []) for model in (two, one)]
+    for found, expected in zip(*references, strict=True):
+        assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert [path.name for path in folder.glob("[!.]*")] == ["two"]
+
+
+@pytest.mark.slow
+def test_goes_on_after_a_worker_was_killed(
+    tmp_path: Path, given: dict[str, Any], world: Any, scores_of: Any
+) -> None:
+    path = tmp_path / "two"
+    given["models"] = [("none", str(path), SETTINGS)]
+    with _workers(given, {}, {"kill_at": 1}) as (chief, killed):
+        one = _one_process("none", SETTINGS, tmp_path / "one", world, None)
+        _, errors = chief.communicate(timeout=_SECONDS)
+        assert chief.returncode == 1 and "EndpointError: Another process" in errors
+        assert killed.wait(timeout=_SECONDS) == -9
+    assert not path.exists()
+    assert (tmp_path / "two.checkpoint" / "epoch-1.index").exists()
+    # Both would be killed again if they did the first epoch again.
+    with _workers(given, {"kill_at": 0}, {"kill_at": 0}) as processes:
+        for process in processes:
+            _finished(process)
+    _assert_same(TrainedModel(path), one)
+
+
+@pytest.mark.slow
+def test_workers_with_other_settings_are_refused(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    other = {**SETTINGS, "learning_rate": 0.02}
+    path = str(tmp_path / "two")
+    with _workers(
+        given,
+        {"models": [("none", path, SETTINGS)]},
+        {"models": [("none", path, other)]},
+    ) as processes:
+        errors = [process.communicate(timeout=_SECONDS)[1] for process in processes]
+    assert any("All workers must have the same inputs, settings" in e for e in errors)
+    assert all(process.returncode == 1 for process in processes)
+    assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.slow
+def test_a_parameter_server(tmp_path: Path, given: dict[str, Any], world: Any) -> None:
+    """Asynchronous: it learns, and what it writes is a model as any other."""
+    given["models"] = [("none", str(tmp_path / "model"), {**SETTINGS, "epochs": 3})]
+    addresses = _addresses(4)
+    cluster = {"chief": addresses[:1], "worker": addresses[1:3], "ps": addresses[3:]}
+    tasks = [
+        {**given, "strategy": "parameter_server", "task": {"type": job, "index": k}}
+        for job, those in cluster.items()
+        for k in range(len(those))
+    ]
+    with _processes(tasks, cluster) as (chief, *_):
+        _finished(chief)
+    trained = TrainedModel(tmp_path / "model")
+    first, *_, last = trained.history["epochs"]
+    assert last["loss"] < first["loss"]
+    assert trained.history["distribution"]["strategy"] == "ParameterServerStrategyV2"
+    assert [path.name for path in tmp_path.glob("[!.]*")] == ["model"]

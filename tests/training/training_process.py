@@ -1,0 +1,56 @@
+"""One process of a training on several; run by the tests, not one itself."""
+
+import json
+import os
+import signal
+import sys
+
+from keras_sllmr.compat import keras, tf
+from keras_sllmr.training.strategies import serve, strategy_named
+
+
+class KillAt(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch, self._supports_tf_logs = epoch, True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(given):
+    tf.config.threading.set_inter_op_parallelism_threads(2)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    if given["strategy"] == "mirrored":
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        two = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(cpu, two)
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    elif serve(given["strategy"]):
+        return
+    else:
+        strategy = strategy_named(given["strategy"], timeout=given["timeout"])
+    from keras_sllmr.store.feature_store import FeatureStore
+    from keras_sllmr.store.score_table import ScoreTable
+    from keras_sllmr.store.split import LeaveOneOut
+    from keras_sllmr.store.text_vectors import TextVectors
+    from keras_sllmr.training.settings import TrainSettings
+    from keras_sllmr.training.train import train
+
+    store = FeatureStore(given["store"])
+    for method, path, settings in given["models"]:
+        train(
+            method,
+            LeaveOneOut(store),
+            path,
+            settings=TrainSettings.model_validate(settings),
+            scores=ScoreTable(given["scores"], store),
+            text=TextVectors(given["text"], store),
+            strategy=strategy,
+            callbacks=lambda done, steps: [KillAt(given.get("kill_at"))],
+        )
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
