@@ -102,15 +102,25 @@ class Beam:
 def run_pipeline(stage: Stage, options: Sequence[str], scratch: Path) -> None:
     """Runs a stage; results and errors become files of `scratch`."""
     units = [(n, pickle.dumps(unit)) for n, unit in enumerate(stage.units)]
-    with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
-        (
-            pipeline
-            | "units" >> beam.Create(units)
-            | "split" >> beam.ParDo(_Split(stage, scratch))
-            # Without a split too: what follows may then run on any worker.
-            | "by key" >> beam.GroupByKey()
-            | "combine" >> beam.ParDo(_Combine(stage, scratch))
-        )
+    pipeline = beam.Pipeline(options=PipelineOptions(list(options)))
+    (
+        pipeline
+        | "units" >> beam.Create(units)
+        | "split" >> beam.ParDo(_Split(stage, scratch))
+        # Without a split too: what follows may then run on any worker.
+        | "by key" >> beam.GroupByKey()
+        | "combine" >> beam.ParDo(_Combine(stage, scratch))
+    )
+    result = pipeline.run()
+    try:
+        state = result.wait_until_finish()
+    finally:
+        # Of a Dask cluster, whose runner leaves it open.
+        client = getattr(result, "client", None)
+        if client is not None:
+            client.close()
+    if state not in (None, "DONE"):
+        raise RuntimeError(f"the pipeline ended as {state}")
 
 
 def _run_apart(stage: Stage, options: Sequence[str], scratch: Path) -> None:
