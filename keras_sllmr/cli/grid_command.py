@@ -42,11 +42,11 @@ def grid(
     from keras_sllmr.cli.comparison_view import show_comparison
     from keras_sllmr.cli.console import progress_bar
     from keras_sllmr.cli.grid import Grid, run_cells
-    from keras_sllmr.io.parent import end_with_parent
     from keras_sllmr.cli.grid_config import Cell, load_grid
     from keras_sllmr.evaluation.compare import compare
     from keras_sllmr.evaluation.metrics import metric_values
     from keras_sllmr.evaluation.result import Result
+    from keras_sllmr.io.parent import end_with_parent
 
     if attached:
         end_with_parent()

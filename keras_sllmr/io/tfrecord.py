@@ -136,10 +136,13 @@ def shard_name(shard: int, shards: int) -> str:
 
 def write_shard(path: str | os.PathLike[str], records: Iterable[bytes]) -> None:
     """Writes one shard, whole or not at all."""
-    with replace_file(path) as beside, _disk_errors():
-        with tf.io.TFRecordWriter(str(beside)) as writer:
-            for record in records:
-                writer.write(record)
+    with (
+        replace_file(path) as beside,
+        _disk_errors(),
+        tf.io.TFRecordWriter(str(beside)) as writer,
+    ):
+        for record in records:
+            writer.write(record)
 
 
 def read_shards(

@@ -73,18 +73,15 @@ class Beam:
         self.told(stage.name)
         scratch = Path(tempfile.mkdtemp(prefix=".beam-", dir=self.folder))
         try:
-            problem = None
             try:
                 self._run(stage, scratch)
             except Exception as error:
-                problem = error
-            for number in _numbers(scratch, "split") + _numbers(scratch, "combine"):
-                raise pickle.loads(number.read_bytes())
-            if problem is not None:
+                _raise_noted(scratch)
                 raise StoreError(
                     f"The stage {stage.name!r} failed on Beam: "
-                    f"{_last_line(problem)}. Nothing was written; run it again."
-                ) from problem
+                    f"{_last_line(error)}. Nothing was written; run it again."
+                ) from error
+            _raise_noted(scratch)
             return {
                 int(path.suffix[1:]): pickle.loads(path.read_bytes())
                 for path in _numbers(scratch, "result")
@@ -151,6 +148,12 @@ def _run_apart(stage: Stage, options: Sequence[str], scratch: Path) -> None:
 def _last_line(problem: Exception) -> str:
     lines = [line for line in str(problem).splitlines() if line.strip()]
     return f"{type(problem).__name__}: {lines[-1].strip() if lines else 'no message'}"
+
+
+def _raise_noted(scratch: Path) -> None:
+    """Raises the first error that a worker left."""
+    for noted in _numbers(scratch, "split") + _numbers(scratch, "combine"):
+        raise pickle.loads(noted.read_bytes())
 
 
 def _numbers(scratch: Path, kind: str) -> list[Path]:

@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class BatchScoring:
 
     store: str | os.PathLike[str]
     text: str | os.PathLike[str] | None = None
-    candidates: CandidateSettings = CandidateSettings()
+    candidates: CandidateSettings = field(default_factory=CandidateSettings)
     llm: LLMSettings | None = None
     weights: tuple[float, float] | None = None
     seed: int = 0

@@ -135,16 +135,16 @@ class WriteRequests:
         assert settings is not None
         written: set[str] = set()
         counts = {"requests": 0, "questions": 0, "given_up": 0}
+        self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
             ledger = self.slices.ledger(scratch, parts)
             teacher = LLMTeacher(sampler.split.store.item_texts, ledger, settings)
-            with RequestFiles(
-                self.folder, f"requests-{key:05d}", settings.batch
-            ) as files:
-                for request in self._open(sampler, teacher, ledger, counts):
-                    if request.key not in written:
-                        written.add(request.key)
-                        files.add(request, f"{key:05d}-{request.key}")
+            files = RequestFiles(self.folder, f"requests-{key:05d}", settings.batch)
+            for request in self._open(sampler, teacher, ledger, counts):
+                if request.key not in written:
+                    written.add(request.key)
+                    files.add(request, f"{key:05d}-{request.key}")
+            files.close()
             ledger.close()
         counts["requests"] = len(written)
         return counts

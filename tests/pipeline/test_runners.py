@@ -11,7 +11,7 @@ from keras_sllmr.errors import StoreError
 from keras_sllmr.pipeline.stage import Stage
 
 pytest.importorskip("apache_beam")
-from keras_sllmr.pipeline.beam import Beam  # noqa: E402
+from keras_sllmr.pipeline.beam import Beam
 
 IN_MEMORY = ["--runner=DirectRunner", "--direct_running_mode=in_memory"]
 PROCESSES = [

@@ -3,12 +3,12 @@ import pytest
 
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.store.columns import (
-    category_counts,
     KINDS,
     OUTERMOST,
     RESERVED,
     Column,
     ColumnSpec,
+    category_counts,
     check_unique,
     column_specs,
     encoded,

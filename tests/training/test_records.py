@@ -1,3 +1,4 @@
+import itertools
 import shutil
 
 import numpy as np
@@ -26,7 +27,7 @@ def records_of(records, view):
         for name, column in read_shard(shard, spec).items():
             if isinstance(column, tuple):
                 values, offsets = column
-                parts = zip(offsets, offsets[1:], strict=False)
+                parts = itertools.pairwise(offsets)
                 rows[name] += [values[a:b].tolist() for a, b in parts]
             else:
                 rows[name] += column.tolist()

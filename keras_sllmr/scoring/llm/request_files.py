@@ -1,7 +1,6 @@
 """Files of requests for the Batch API, written one after another."""
 
 from pathlib import Path
-from types import TracebackType
 
 from keras_sllmr.io.atomic import replace_file
 from keras_sllmr.scoring.llm.batch_files import request_line
@@ -13,15 +12,16 @@ class RequestFiles:
     """Writes requests to files within the API's limits, each whole or not at all.
 
     Args:
-        folder: made when missing.
+        folder: of the files.
         stem: of the files' names, `STEM-000.jsonl` and on.
         limits: of a file.
 
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
-        >>> with RequestFiles(folder, "requests", BatchSettings()) as files:
-        ...     files.add(Request("/chat/completions", {"model": "m"}), "one")
+        >>> files = RequestFiles(folder, "requests", BatchSettings())
+        >>> files.add(Request("/chat/completions", {"model": "m"}), "one")
+        >>> files.close()
         >>> [path.name for path in folder.iterdir()]
         ['requests-000.jsonl']
     """
@@ -31,10 +31,6 @@ class RequestFiles:
         self.written = 0
         self._lines: list[bytes] = []
         self._bytes = 0
-
-    def __enter__(self) -> "RequestFiles":
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return self
 
     def add(self, request: Request, custom_id: str) -> None:
         """Takes a request; a file that is full is written."""
@@ -53,11 +49,6 @@ class RequestFiles:
             self.written += 1
         self._lines, self._bytes = [], 0
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self._flush()
+    def close(self) -> None:
+        """Writes the last file."""
+        self._flush()
