@@ -28,7 +28,7 @@ from keras_sllmr.store.raw import RawData
 LABELS = {"deepctr": "DeepCTR's stock fit", "plain": "plain", "sllmr": "S-LLMR"}
 
 
-class _Zipf:
+class Zipf:
     """Draws from 0 to size − 1, the n-th most frequent ∝ n^−exponent, in any order."""
 
     def __init__(self, size: int, exponent: float, rng: np.random.Generator) -> None:
@@ -55,7 +55,7 @@ def synthetic(
         seed: int.
     """
     rng = np.random.default_rng(seed)
-    popular = _Zipf(n_items, zipf, rng)
+    popular = Zipf(n_items, zipf, rng)
     drawn: list[np.ndarray] = []
     while len(drawn) < users:
         different = list(dict.fromkeys(popular.draw(4 * events).tolist()))
@@ -70,7 +70,7 @@ def synthetic(
         }
     )
     names = [f"a={number:07d}" for number in range(max(2, n_items // 10))]
-    pairs = _Zipf(len(names), zipf, rng).draw((n_items, 2)).tolist()
+    pairs = Zipf(len(names), zipf, rng).draw((n_items, 2)).tolist()
     attributes = [[names[number] for number in {*pair}] for pair in pairs]
     items = pd.DataFrame({"item": ids, "text": "", "attributes": attributes})
     return RawData(interactions, items, {"kind": "synthetic"}, {}, {})

@@ -193,11 +193,9 @@ def read_rows(
     return _parsed(rows, folder, spec, stop - start)
 
 
-def read_shard(
-    path: str | os.PathLike[str], spec: dict[str, Any], *, count: int | None = None
-) -> dict[str, Any]:
-    """The records of one shard; see `read_shards`."""
-    return _parsed(tf.data.TFRecordDataset(str(path)), path, spec, count)
+def read_shard(path: str | os.PathLike[str], spec: dict[str, Any]) -> dict[str, Any]:
+    """All records of one shard, however many; see `read_shards`."""
+    return _columns(tf.data.TFRecordDataset(str(path)), path, spec)
 
 
 def shards_of(folder: str | os.PathLike[str]) -> list[str]:
@@ -213,10 +211,22 @@ def shards_of(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def _parsed(
-    records: Any,
-    source: str | os.PathLike[str],
-    spec: dict[str, Any],
-    count: int | None,
+    records: Any, source: str | os.PathLike[str], spec: dict[str, Any], count: int
+) -> dict[str, Any]:
+    """The columns of records of which there must be `count`."""
+    columns = _columns(records, source, spec)
+    first = next(iter(columns.values()))
+    found = len(first[1]) - 1 if isinstance(first, tuple) else len(first)
+    if found != count:
+        raise StoreError(
+            f"{source} should hold {count} records. Received: {found}. A shard is "
+            "missing or cut short; write it again from its source."
+        )
+    return columns
+
+
+def _columns(
+    records: Any, source: str | os.PathLike[str], spec: dict[str, Any]
 ) -> dict[str, Any]:
     dataset = records.batch(_PARSE_BATCH).map(
         lambda batch: tf.io.parse_example(batch, spec)
@@ -228,12 +238,6 @@ def _parsed(
             f"A TFRecord file in {source} is truncated, damaged or unreadable: "
             f"{str(error.message).splitlines()[0]}. Write it again from its source."
         ) from error
-    found = sum(int(next(iter(batch.values())).shape[0]) for batch in batches)
-    if count is not None and found != count:
-        raise StoreError(
-            f"{source} should hold {count} records. Received: {found}. A shard is "
-            "missing or cut short; write it again from its source."
-        )
     return {
         name: _concatenated([batch[name] for batch in batches], feature)
         for name, feature in spec.items()

@@ -81,6 +81,7 @@ TABLE_VIEWS: dict[str, dict[str, tuple[str, str]]] = {
         "items": ("INT", "many"),
         "scores": ("FLOAT", "many"),
         "scored": ("INT", "many"),
+        "hidden": ("INT", "one"),
     },
     "guidance": _SCORED_BLOCK,
     "probes": _SCORED_BLOCK,

@@ -9,6 +9,7 @@ from keras_sllmr.backbones.features import FeatureSpec
 from keras_sllmr.compat import tf
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.store.columns import Entity
+from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.split import LeaveOneOut
 
 #: From histories `[rows, H]`, items, users and positions `[rows]` to the indices of
@@ -16,7 +17,59 @@ from keras_sllmr.store.split import LeaveOneOut
 Retrieval: TypeAlias = Callable[..., Any]
 
 
-class FeatureTables:
+class ItemTables:
+    """The items' attributes and columns as tensors, gathered by item.
+
+    Args:
+        store: the feature store, or its `Catalogue`.
+        spec: sizes of the features.
+        names: features to gather. Defaults to all that `spec` has.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        spec: FeatureSpec,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.names = tuple(spec.inputs()) if names is None else tuple(names)
+        self._attributes = tf.constant(store.attributes.padded(spec.attribute_width))
+        self._columns: dict[Entity, dict[str, Any]] = {}
+        for column in spec.columns:
+            if column.name in self.names:
+                tables = self._columns.setdefault(column.entity, {})
+                tables[column.name] = tf.constant(column.table(store))
+
+    def item_features(self, items: Any) -> dict[str, Any]:
+        """Features of items."""
+        columns = {"item": tf.cast(items, tf.int32)}
+        if "item_attributes" in self.names:
+            columns["item_attributes"] = tf.gather(self._attributes, items)
+        if "item" in self._columns:
+            columns |= self._cells("item", items)
+        return self._chosen(columns)
+
+    def history_features(self, users: Any, history: Any) -> dict[str, Any]:
+        """Features of users and their histories, `[...]` and `[..., history_length]`."""
+        columns = {"user": tf.cast(users, tf.int32), "history": history}
+        if "history_attributes" in self.names:
+            of_history = tf.gather(self._attributes, history)
+            width = self.spec.history_length * self.spec.attribute_width
+            columns["history_attributes"] = tf.reshape(
+                of_history, [*_shape(users), width]
+            )
+        return self._chosen(columns)
+
+    def _chosen(self, columns: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in columns.items() if name in self.names}
+
+    def _cells(self, entity: Entity, rows: Any) -> dict[str, Any]:
+        tables = self._columns[entity]
+        return {name: tf.gather(table, rows) for name, table in tables.items()}
+
+
+class FeatureTables(ItemTables):
     """The store's tables as tensors, gathered by (user, position, item).
 
     Args:
@@ -41,29 +94,25 @@ class FeatureTables:
         known_from: np.ndarray | None = None,
     ) -> None:
         store = split.store
-        self.spec, self._retrieval = spec, retrieval
-        self.names = tuple(spec.inputs()) if names is None else tuple(names)
+        self._retrieval = retrieval
+        names = tuple(spec.inputs()) if names is None else tuple(names)
         known = {"user", "item", "history", "item_attributes", "history_attributes"}
         known |= {column.name for column in spec.columns}
         if retrieval is not None:
             known |= set(spec.pair_inputs)
-        unknown = sorted(set(self.names) - known)
+        unknown = sorted(set(names) - known)
         if unknown:
             raise ConfigError(
                 f"Features must be among {', '.join(sorted(known))}. "
                 f"Received: {', '.join(unknown)}"
             )
+        super().__init__(store, spec, names)
         self._known_from = None
         if known_from is not None:
             self._known_from = tf.constant(known_from, tf.int64)
+        self._first = store.first
         self._events = tf.constant(store.events.values, tf.int32)
         self._offsets = tf.constant(store.events.offsets, tf.int64)
-        self._attributes = tf.constant(store.attributes.padded(spec.attribute_width))
-        self._columns: dict[Entity, dict[str, Any]] = {}
-        for column in spec.columns:
-            if column.name in self.names:
-                tables = self._columns.setdefault(column.entity, {})
-                tables[column.name] = tf.constant(column.table(store))
         self._lengths = tf.constant(split.lengths, tf.int64)
         self._train_lengths = tf.constant(split.train_lengths, tf.int64)
 
@@ -98,39 +147,17 @@ class FeatureTables:
                 `False`.
         """
         history = self._history(users, positions)
-        known = tf.cast(users, tf.int32)
+        known = tf.cast(users, tf.int32) + self._first
         if self._known_from is not None:
             place = tf.cast(positions, tf.int64)
             early = place < tf.gather(self._known_from, users)
             known = tf.where(early, tf.zeros_like(known), known)
-        columns = {"user": known, "history": history}
-        if "history_attributes" in self.names:
-            of_history = tf.gather(self._attributes, history)
-            width = self.spec.history_length * self.spec.attribute_width
-            columns["history_attributes"] = tf.reshape(
-                of_history, [*_shape(users), width]
-            )
+        columns = self.history_features(known, history)
         if "user" in self._columns:
             columns |= self._cells("user", users)
         if "context" in self._columns:
             columns |= self._cells("context", self._event(users, positions, training))
         return self._chosen(columns)
-
-    def item_features(self, items: Any) -> dict[str, Any]:
-        """Features of items."""
-        columns = {"item": tf.cast(items, tf.int32)}
-        if "item_attributes" in self.names:
-            columns["item_attributes"] = tf.gather(self._attributes, items)
-        if "item" in self._columns:
-            columns |= self._cells("item", items)
-        return self._chosen(columns)
-
-    def _chosen(self, columns: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in columns.items() if name in self.names}
-
-    def _cells(self, entity: Entity, rows: Any) -> dict[str, Any]:
-        tables = self._columns[entity]
-        return {name: tf.gather(table, rows) for name, table in tables.items()}
 
     def _event(self, users: Any, positions: Any, training: bool) -> Any:
         """Row of the events' context, 0 where it is unknown."""

@@ -14,6 +14,7 @@ from keras_sllmr.pipeline.scratch import Scratch
 from keras_sllmr.store.history import history_before
 from keras_sllmr.store.ranges import IdRanges
 from keras_sllmr.store.schema import parsing_spec
+from keras_sllmr.store.score_writer import POSITIVE
 from keras_sllmr.store.scored_pairs import ScoredPairs, pair_order
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.store.training_rows import TrainingRows
@@ -100,6 +101,7 @@ class JoinScores:
         pairs = self._pairs(split, [part for part in parts if part is not None])
         rows = TrainingRows(split, sets=self.job.sets, seed=self.job.seed)
         scores, found = pairs.lookup(rows.users[:, np.newaxis], rows.items)
+        hidden = _hidden(rows, pairs)
         shown = self._shown(split, rows.users, rows.positions)
         labelled = (
             example(
@@ -108,16 +110,23 @@ class JoinScores:
                 items=rows.items[k],
                 scores=scores[k],
                 scored=found[k].astype(np.int64),
+                hidden=int(hidden[k]),
             )
             for k in range(len(rows))
         )
-        counts = {"labelled": len(rows), "scored": int(found.sum())}
+        counts = {
+            "labelled": len(rows),
+            "scored": int(found.sum()),
+            "hidden": int(hidden.sum()),
+            "longest": int(split.train_lengths.max()),
+        }
         self._write("labelled", key, labelled)
         if self.job.scores is not None:
             for view, probes in (("guidance", False), ("probes", True)):
                 block = GuidanceBlocks.grouped(pairs, probes=probes)
                 self._write(view, key, self._blocks(split, block))
                 counts[view] = len(block)
+                counts[f"{view} width"] = block.items.shape[1]
         return counts
 
     def _pairs(self, split: LeaveOneOut, parts: Sequence[Any]) -> ScoredPairs:
@@ -180,6 +189,14 @@ class JoinScores:
         folder = self.job.views / view
         folder.mkdir(parents=True, exist_ok=True)
         write_shard(folder / name, records)
+
+
+def _hidden(rows: TrainingRows, pairs: ScoredPairs) -> np.ndarray:
+    """Which rows' positives are those that probes hide, bool `[rows]`."""
+    probes = pairs.labels == POSITIVE
+    width = 1 + max(rows.positions.max(initial=0), pairs.positions.max(initial=0))
+    keys = pairs.users[probes] * width + pairs.positions[probes]
+    return np.isin(rows.users * width + rows.positions, keys)
 
 
 def _indices(

@@ -32,7 +32,8 @@ class TrainingRecords(StoreTable):
 
     View `labelled` has a record a training positive: its user's history before it, the
     positive and `sets` unseen items, the LLM's scores of those that have one (left
-    join). `guidance` and `probes` have a record a user: LLM-scored items.
+    join), and whether a probe hides it. `guidance` and `probes` have a record a user:
+    LLM-scored items.
 
     Args:
         path: the folder.
@@ -139,7 +140,12 @@ class TrainingRecords(StoreTable):
                     None if scores is None else Path(scores),
                 )
                 counts = _run(job, runner or InProcess(scratch), items.n_items)
-            scored = counts.pop("scored")
+            about = {name: counts.pop(name) for name in ("scored", "hidden", "longest")}
+            widths = {
+                view: counts.pop(f"{view} width")
+                for view in VIEWS
+                if view in counts and f"{view} width" in counts
+            }
             write_schema(folder / "schema.pbtxt", views=cls.views)
             write_manifest(
                 folder,
@@ -148,7 +154,10 @@ class TrainingRecords(StoreTable):
                 parent=parent,
                 settings={"sets": sets, "history": history, "seed": seed},
                 counts=counts,
-                labelled_items_with_a_score=scored,
+                labelled_items_with_a_score=about["scored"],
+                hidden_by_probes=about["hidden"],
+                longest_history=about["longest"],
+                widths=widths,
             )
         return cls(path, items)
 
@@ -180,5 +189,7 @@ def _run(job: Job, runner: Runner, n_items: int) -> dict[str, int]:
     totals = {"item_count": n_items}
     for part in found.values():
         for name, count in part.items():
-            totals[name] = totals.get(name, 0) + count
+            before = totals.get(name, 0)
+            most = name == "longest" or name.endswith("width")
+            totals[name] = max(before, count) if most else before + count
     return totals

@@ -48,20 +48,57 @@ class SignalTables:
     def __init__(
         self, split: LeaveOneOut, *, cold_max: int = 3, tail_share: float = 0.2
     ) -> None:
-        lengths, counts = split.train_lengths, split.train_counts
-        tail = tail_items(counts, share=tail_share)
+        lengths = split.train_lengths
         self._users = {"cold": lengths <= cold_max, "log_history": _log_share(lengths)}
-        self._items = {"tail": tail, "log_popularity": _log_share(counts)}
+        self._items = _of_items(split.train_counts, tail_share)
 
     def of(self, users: Any, items: Any) -> dict[str, Any]:
         """Signals by name, float32 `[U, C]`, of users `[U]` and their items `[U, C]`."""
 
-        def column(values: np.ndarray, rows: Any) -> Any:
-            return tf.gather(tf.constant(values, tf.float32), rows)
-
-        of_users = {n: column(v, users)[:, None] for n, v in self._users.items()}
+        of_users = {n: _column(v, users)[:, None] for n, v in self._users.items()}
         wide = {n: tf.repeat(v, items.shape[1], 1) for n, v in of_users.items()}
-        return wide | {n: column(v, items) for n, v in self._items.items()}
+        return wide | {n: _column(v, items) for n, v in self._items.items()}
+
+
+class CountSignals:
+    """The same signals from a user's number of training events, without a store.
+
+    Args:
+        counts: int `[n_items + 1]`. Training events of each item.
+        longest: int. Training events of the user with the most.
+        cold_max: int. A user with at most this many training events is cold.
+        tail_share: float. Share of the catalogue in the long tail.
+    """
+
+    def __init__(
+        self,
+        counts: np.ndarray,
+        longest: int,
+        *,
+        cold_max: int = 3,
+        tail_share: float = 0.2,
+    ) -> None:
+        self._items = _of_items(counts, tail_share)
+        self._cold_max, self._longest = cold_max, max(np.log1p(longest), 1e-9)
+
+    def of(self, events: Any, items: Any) -> dict[str, Any]:
+        """Signals by name, float32 `[U, C]`, of users' events `[U]` and items `[U, C]`."""
+        logs = tf.math.log1p(tf.cast(events, tf.float64)) / self._longest
+        of_users = {"cold": events <= self._cold_max, "log_history": logs}
+        wide = {
+            name: tf.repeat(tf.cast(value, tf.float32)[:, None], items.shape[1], 1)
+            for name, value in of_users.items()
+        }
+        return wide | {n: _column(v, items) for n, v in self._items.items()}
+
+
+def _of_items(counts: np.ndarray, tail_share: float) -> dict[str, np.ndarray]:
+    tail = tail_items(counts, share=tail_share)
+    return {"tail": tail, "log_popularity": _log_share(counts)}
+
+
+def _column(values: np.ndarray, rows: Any) -> Any:
+    return tf.gather(tf.constant(values, tf.float32), rows)
 
 
 def _log_share(counts: np.ndarray) -> np.ndarray:
