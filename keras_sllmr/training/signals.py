@@ -54,7 +54,6 @@ class SignalTables:
 
     def of(self, users: Any, items: Any) -> dict[str, Any]:
         """Signals by name, float32 `[U, C]`, of users `[U]` and their items `[U, C]`."""
-
         of_users = {n: _column(v, users)[:, None] for n, v in self._users.items()}
         wide = {n: tf.repeat(v, items.shape[1], 1) for n, v in of_users.items()}
         return wide | {n: _column(v, items) for n, v in self._items.items()}

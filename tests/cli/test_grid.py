@@ -51,6 +51,7 @@ def prepared(grid_file, source, tmp_path_factory):
     return grid
 
 
+@pytest.mark.slow
 def test_cells_one_by_one(prepared):
     cell = Cell("shop", "deepfm", "none", 0)
     assert prepared.result(cell) is None

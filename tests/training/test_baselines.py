@@ -103,6 +103,7 @@ def test_a_run_and_its_folder(
     assert np.isfinite(logits).all() and logits.std() > 0
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model(
     world: Any, offline: OfflineInputs, trained_by: Any, tmp_path: Path
 ) -> None:
