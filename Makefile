@@ -1,5 +1,6 @@
 # make demo     set up .venv, install, and run the main job on embedded data
-# make test     set up .venv, install, and run the tests with coverage
+# make test     set up .venv, install, and run the tests
+# make coverage the same with coverage, a third slower
 # make lint     format and lint checks, types
 # make install  set up .venv alone
 
@@ -14,7 +15,7 @@ RUFF_RULES := --extend-select I,UP,B,D --ignore D100,D104,D105,D107,D203,D213,D4
 	--target-version py310 --per-file-ignores 'tests/*:D' --per-file-ignores 'benchmarks/*:D'
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test coverage lint format clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -45,7 +46,11 @@ demo: install
 	$(BIN)/sllmr run pipelines/demo.yaml
 
 test: install $(REAL_LLM) $(BEAM)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not realdata' --cov --cov-report=term
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not realdata' $(PYTEST)
+
+# Apart, as tracing makes the tests a third slower.
+coverage:
+	$(MAKE) test PYTEST='--cov --cov-report=term'
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -59,6 +59,7 @@ def _split(histories: list[list[int]], columns: Any = ()) -> LeaveOneOut:
         n_users=len(histories),
         n_items=4,
         n_attributes=3,
+        first=0,
         columns={column.name: column for column in columns},
     )
     return LeaveOneOut(store)
