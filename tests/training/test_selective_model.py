@@ -48,6 +48,14 @@ def _model(backbone: Any, optimizer: Any = None, **options: Any) -> SelectiveMod
     return model
 
 
+def _kept(dataset: Any) -> Any:
+    """A dataset in memory, read whole at once: one that is begun may end up short."""
+    kept = dataset.cache()
+    for _ in kept:
+        pass
+    return kept
+
+
 @pytest.fixture(scope="module")
 def batches(world: Any, scores_of: Callable[[str], ScoreTable]) -> Any:
     """Six guided batches of eight positives, whatever is asked of them the same.
@@ -61,7 +69,7 @@ def batches(world: Any, scores_of: Callable[[str], ScoreTable]) -> Any:
         settings=BatchSettings(rows=16, guidance_users=5, probe_users=4),
         labelled_pairs=True,
     )
-    return data.dataset().take(6).cache()
+    return _kept(data.dataset().take(6))
 
 
 def _rows(x: Any, y: Any) -> tuple[Any, Any]:
@@ -71,7 +79,7 @@ def _rows(x: Any, y: Any) -> tuple[Any, Any]:
 @pytest.fixture(scope="module")
 def plain(batches: Any) -> Any:
     """The labelled rows of the same batches, without blocks."""
-    return batches.map(_rows).cache()
+    return _kept(batches.map(_rows))
 
 
 def _step(model: Any, batches: Any) -> dict[str, float]:
