@@ -13,10 +13,7 @@ two processes. Results are kept as they come in `scale.json`; killed, it goes on
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,21 +22,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from batch_runs import RUNNERS, commands, finished, started
 from catalogue_growth import Zipf
 
 from keras_sllmr.io.atomic import read_json, replace_file, write_json
 
 EVENTS, GROUP = 10, 1_000_000
-PIPELINES = Path(__file__).parents[1] / "pipelines"
-RUNNERS = {
-    "in_process": ["--in-process"],
-    "beam": ["--runner=DirectRunner", "--direct_running_mode=in_memory"],
-    "processes": [
-        "--runner=DirectRunner",
-        "--direct_running_mode=multi_processing",
-        "--direct_num_workers=2",
-    ],
-}
+SIDES = ("in_process", "beam", "processes")
 # Five candidates a user: what an average one costs, without hours of it.
 CONFIG = {
     "name": "scale",
@@ -99,46 +88,18 @@ def tables(folder: Path, interactions: int, seed: int = 0) -> None:
         )
 
 
-def commands(folder: Path, to: Path) -> dict[str, list[str]]:
-    """What each stage runs, in their order."""
-    store, config = str(to / "store"), str(folder / "scale.yaml")
-    return {
-        "store": [
-            "store.py",
-            *("--interactions", str(folder / "interactions.parquet")),
-            *("--items", str(folder / "items.parquet")),
-            *("--to", store),
-        ],
-        "scores": [
-            *("score_table.py", store, "--config", config),
-            *("--to", str(to / "scores")),
-        ],
-        "requests": [
-            *("llm_requests.py", store, "--config", str(folder / "llm.yaml")),
-            *("--to", str(to / "requests")),
-        ],
-        "records": [
-            *("training_records.py", store, "--scores", str(to / "scores")),
-            *("--to", str(to / "records")),
-        ],
-    }
-
-
-def measured(command: Sequence[str], output: Path) -> dict[str, float]:
-    """Runs a process: seconds, peak megabytes and megabytes written."""
-    started = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    assert process.stderr is not None
-    said = process.stderr.read().decode(errors="replace")
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
+def measured(
+    command: Sequence[str], options: Sequence[str], output: Path
+) -> dict[str, float]:
+    """Runs a pipeline: seconds, peak megabytes and megabytes written."""
+    begun = time.monotonic()
+    code, said, peak = finished(started(command, options))
+    if code:
         raise SystemExit(f"{' '.join(command)} failed:\n{said[-2000:]}")
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
     return {
-        "seconds": time.monotonic() - started,
-        "peak_mb": usage.ru_maxrss / 1024,
+        "seconds": time.monotonic() - begun,
+        "peak_mb": peak,
         "written_mb": size / 1e6,
     }
 
@@ -153,7 +114,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
         axes, ("seconds", "peak_mb"), ("seconds", "peak memory, MB"), strict=True
     ):
         for colour, stage in enumerate(stages):
-            for style, runner in zip(("-", "--", ":"), RUNNERS, strict=True):
+            for style, runner in zip(("-", "--", ":"), SIDES, strict=True):
                 points = sorted(
                     (int(size), found[measure])
                     for key, found in results.items()
@@ -183,7 +144,7 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, required=True, help="Folder.")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10**5, 10**6, 10**7])
-    parser.add_argument("--runners", nargs="+", choices=RUNNERS, default=list(RUNNERS))
+    parser.add_argument("--runners", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--plot", type=Path, help="Picture to write.")
     given = parser.parse_args()
     path = given.work / "scale.json"
@@ -191,17 +152,17 @@ def main() -> None:
     for size in given.sizes:
         folder = given.work / str(size)
         tables(folder, size)
-        llm = {**CONFIG, "score": {**CONFIG["score"], **LLM}}
-        write_json(folder / "scale.yaml", CONFIG)
-        write_json(folder / "llm.yaml", llm)
+        configs = folder / "scale.yaml", folder / "llm.yaml"
+        for config, more in zip(configs, ({}, LLM), strict=True):
+            write_json(config, {**CONFIG, "score": {**CONFIG["score"], **more}})
         for runner in given.runners:
             to = folder / runner
-            for stage, command in commands(folder, to).items():
+            stages = commands(folder, to, *configs)
+            missing = [s for s in stages if f"{size}/{runner}/{s}" not in results]
+            for stage, command in stages.items() if missing else ():
                 key = f"{size}/{runner}/{stage}"
-                if key not in results:
-                    script, *options = command
-                    full = [str(PIPELINES / script), *options, *RUNNERS[runner]]
-                    results[key] = measured(full, to / stage)
+                if key not in results or not (to / stage).exists():
+                    results[key] = measured(command, RUNNERS[runner], to / stage)
                     write_json(path, results)
                 print(key, json.dumps(results[key]), flush=True)
             shutil.rmtree(to, ignore_errors=True)

@@ -11,6 +11,7 @@ from keras_sllmr.compat import keras
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.layers.embedding_bag import EmbeddingBag
 from keras_sllmr.layers.numeric_fields import NumericFields
+from keras_sllmr.layers.tables import fill
 
 # From the target's embedding [batch, 1, d], the history's [batch, N, d] and its ids
 # [batch, N] to the history's field [batch, 1, d].
@@ -225,7 +226,7 @@ def frozen_table(
         found = table(features)
         if not made:
             # As weights: a constant initialiser would write them into the config.
-            table.set_weights([vectors])
+            fill(table, [vectors])
         return found
 
     return read

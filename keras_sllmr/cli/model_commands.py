@@ -56,6 +56,9 @@ def train(
         str | None,
         typer.Option(help="tf.data service that gathers features: grpc://HOST:PORT."),
     ] = None,
+    backup_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between backups within an epoch.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train a backbone: plain, with gated LLM guidance or by a baseline."""
@@ -93,6 +96,7 @@ def train(
         ),
         strategy=spread,
         data_service=data_service,
+        backup_every=backup_every,
     )
     best = trained.history["epochs"][trained.history["best_epoch"] - 1]
     show({"model": str(to), "best_epoch": int(best["epoch"]), **best}, json)

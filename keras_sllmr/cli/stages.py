@@ -127,6 +127,7 @@ def train_method(
     inputs: OfflineInputs,
     strategy: Any = None,
     data_service: str | None = None,
+    backup_every: int | None = None,
 ) -> TrainedModel:
     """Trains one method."""
     with progress_bar(f"Training {method}") as progress:
@@ -141,6 +142,7 @@ def train_method(
             ],
             strategy=strategy,
             data_service=data_service,
+            backup_every=backup_every,
         )
 
 

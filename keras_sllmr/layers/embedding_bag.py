@@ -6,6 +6,7 @@ from typing import Any
 
 from keras_sllmr.compat import in_xla, keras, tf
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.layers.tables import rows_of
 
 
 @keras.utils.register_keras_serializable("keras_sllmr")
@@ -78,8 +79,11 @@ class EmbeddingBag(keras.layers.Layer):
         """Makes the table."""
         random = keras.initializers.RandomNormal(stddev=self.stddev)
 
-        def initial(shape: Any, dtype: Any = None, **_: Any) -> Any:
-            embeddings = random([shape[0], self.dim], dtype=dtype)
+        def initial(shape: Any, dtype: Any = None, **part: Any) -> Any:
+            if "partition_shape" in part:
+                # Of a part alone: the whole may not fit in this process.
+                part["partition_shape"] = [part["partition_shape"][0], self.dim]
+            embeddings = random([shape[0], self.dim], dtype=dtype, **part)
             return tf.pad(embeddings, [[0, 0], [0, shape[1] - self.dim]])
 
         # Uncast: half precision would convert the whole table at every look-up.
@@ -123,7 +127,7 @@ class EmbeddingBag(keras.layers.Layer):
     def _read(self, ids: Any) -> tuple[Any, Any]:
         """The table's rows of the distinct ids, and each id's place among them."""
         distinct, index = tf.unique(ids)
-        rows = tf.gather(self.table, distinct)
+        rows = rows_of(self.table, distinct)
         # Without a shape set Grappler would replace the few rows by the whole table.
         return tf.ensure_shape(rows, [None, self._columns]), index
 
@@ -139,7 +143,7 @@ class EmbeddingBag(keras.layers.Layer):
 
     def _dense(self, ids: Any, filled: Any, bag: list[int]) -> Any:
         """The same with static shapes, as XLA needs them."""
-        rows = tf.gather(self.table, ids)
+        rows = rows_of(self.table, ids)
         member = tf.transpose(tf.one_hot(bag, max(bag) + 1, dtype=rows.dtype))
         share = tf.cast(filled, rows.dtype)[:, tf.newaxis, :] * member
         share /= tf.maximum(tf.reduce_sum(share, axis=2, keepdims=True), 1)
@@ -147,7 +151,7 @@ class EmbeddingBag(keras.layers.Layer):
 
     def _places(self, ids: Any, filled: Any) -> Any:
         if in_xla():
-            rows = tf.gather(self.table, ids)
+            rows = rows_of(self.table, ids)
         else:
             distinct, index = self._read(tf.reshape(ids, [-1]))
             rows = tf.gather(distinct, index)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_sllmr.compat import keras, tf
+from keras_sllmr.layers.tables import fill, rows_of
 
 
 @keras.utils.register_keras_serializable("keras_sllmr")
@@ -48,7 +49,7 @@ class ExampleRows(keras.layers.Layer):
             **kwargs,
         )
         layer.build((None, 1))
-        layer.set_weights([tables[name] for name in layer.shapes])
+        fill(layer, [tables[name] for name in layer.shapes])
         return layer
 
     def build(self, input_shape: Any) -> None:
@@ -69,7 +70,7 @@ class ExampleRows(keras.layers.Layer):
     def call(self, inputs: Any) -> dict[str, Any]:
         """See the class."""
         index = tf.reshape(inputs, [-1])
-        return {name: tf.gather(table, index) for name, table in self._tables.items()}
+        return {name: rows_of(table, index) for name, table in self._tables.items()}
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -61,6 +61,10 @@ class Job:
         """Scores without an endpoint; screens candidates for one with it."""
         return _local_teacher(self.store, self.text, self.weights, self.scratch)
 
+    def text_vectors(self) -> TextVectors | None:
+        """The items' text vectors, if there are any; read once a process and job."""
+        return _text_vectors(self.store, self.text, self.scratch)
+
     def deal(self) -> TailDeal:
         """Deals users out to the tail items."""
         counts = self.scratch.kept("counts")
@@ -84,14 +88,21 @@ class Job:
 
 
 @functools.lru_cache(maxsize=1)
+def _text_vectors(
+    store: Path, text: Path | None, scratch: Scratch
+) -> TextVectors | None:
+    # The scratch folder stands for the job: tables may change between two.
+    return None if text is None else TextVectors(text, catalogue(store))
+
+
+@functools.lru_cache(maxsize=1)
 def _local_teacher(
     store: Path, text: Path | None, weights: tuple[float, float], scratch: Scratch
 ) -> Teacher:
-    items = catalogue(store)
-    vectors = None if text is None else TextVectors(text, items)
+    vectors = _text_vectors(store, text, scratch)
     shown, drawn = scratch.kept("sample")
     return standardised_teacher(
-        items.item_texts, vectors, shown, drawn, weights=weights
+        catalogue(store).item_texts, vectors, shown, drawn, weights=weights
     )
 
 

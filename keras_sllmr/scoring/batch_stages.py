@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_sllmr.io.tfrecord import write_shard
+from keras_sllmr.io.tfrecord import shard_name, write_shard
 from keras_sllmr.scoring.assignments import Assignments, probe_order
 from keras_sllmr.scoring.batch_job import KEYS, Job
 from keras_sllmr.scoring.choices import Calibration, Missing
-from keras_sllmr.scoring.job import score_frames, shown_to
+from keras_sllmr.scoring.job import score_frames, shown_to, user_chunks
 from keras_sllmr.scoring.llm.batch_files import read_lines
 from keras_sllmr.scoring.llm.connect import known_price
 from keras_sllmr.scoring.llm.ledger import Ledger
@@ -24,8 +24,6 @@ from keras_sllmr.scoring.teachers.base import Teacher
 from keras_sllmr.scoring.teachers.llm import LLMTeacher
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.score_writer import score_records
-from keras_sllmr.store.text_vectors import TextVectors
-from keras_sllmr.store.user_slice import catalogue
 
 
 @dataclass(frozen=True)
@@ -85,14 +83,12 @@ class SliceJob:
         screen = None
         if settings.near or settings.tail_near or job.llm is None:
             screen = job.local_teacher()
-        vectors = None
-        if job.text is not None:
-            vectors = TextVectors(job.text, catalogue(job.store)).vectors
+        text = job.text_vectors()
         return CandidateSampler(
             split,
             settings,
             screen=screen,
-            vectors=vectors,
+            vectors=None if text is None else text.vectors,
             assignments=Assignments(job.scratch.kept("counts"), tail, probed),
         )
 
@@ -157,9 +153,7 @@ class WriteRequests:
         counts: dict[str, int],
     ) -> Iterator[Request]:
         """The next request of each question that has one."""
-        n_users = sampler.split.store.n_users
-        for start in range(1, n_users + 1, 512):
-            users = np.arange(start, min(start + 512, n_users + 1))
+        for users in user_chunks(sampler, 512):
             for part in sampler.draw(users):
                 shown = shown_to(sampler, part)
                 for history, wanted in zip(shown, part.items, strict=True):
@@ -194,9 +188,8 @@ class WriteScores:
             frames = score_frames(
                 sampler, teacher, calibration=self.calibration, missing=self.missing
             )
-            name = f"part-{key:05d}-of-{len(self.slices.job.slices):05d}.tfrecord"
             write_shard(
-                self.views / name,
+                self.views / shard_name(key, len(self.slices.job.slices)),
                 score_records((frame for _, frame in frames), store, counts),
             )
             cost = teacher.report() if isinstance(teacher, LLMTeacher) else {}

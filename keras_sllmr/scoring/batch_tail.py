@@ -8,7 +8,6 @@ import numpy as np
 
 from keras_sllmr.scoring.batch_job import Job
 from keras_sllmr.scoring.tail_users import best, first_free, plausibility
-from keras_sllmr.store.draws import SeenItems
 
 
 @dataclass(frozen=True)
@@ -41,15 +40,13 @@ class AnswerTail:
     def __call__(self, key: int, parts: Sequence[Any]) -> None:
         """See the class."""
         job, split = self.job, self.job.split(key)
-        events = split.train_events
-        seen = SeenItems(events.row_of_value(), events.values, split.store.n_items)
         found = []
         for part in parts:
             if part is None:
                 continue
             block, origin, row, column, users, items = part
             local = users - split.store.first
-            free = ~seen(local, items)
+            free = ~split.train_seen(local, items)
             scores = None
             if origin == "tail_near":
                 scores = np.full(len(row), -np.inf)

@@ -118,13 +118,19 @@ def score_frames(
         missing: likewise.
         chunk: int. Users at a time.
     """
-    for start in range(1, sampler.split.store.n_users + 1, chunk):
-        users = np.arange(start, min(start + chunk, sampler.split.store.n_users + 1))
+    for users in user_chunks(sampler, chunk):
         parts = [
             _scored(part, _opinion(sampler, teacher, part), calibration, missing)
             for part in sampler.draw(users)
         ]
         yield users, pd.concat(parts, ignore_index=True)
+
+
+def user_chunks(sampler: CandidateSampler, chunk: int) -> Iterator[np.ndarray]:
+    """The users of the sampler's store, in its order, so many at a time."""
+    n_users = sampler.split.store.n_users
+    for start in range(1, n_users + 1, chunk):
+        yield np.arange(start, min(start + chunk, n_users + 1))
 
 
 def shown_to(sampler: CandidateSampler, part: Candidates) -> np.ndarray:

@@ -9,7 +9,7 @@ from keras_sllmr.scoring.assignments import Assignments, most_popular
 from keras_sllmr.scoring.candidates import Candidates, CandidateSettings
 from keras_sllmr.scoring.diverse import attribute_vectors, farthest_first
 from keras_sllmr.scoring.teachers.base import Teacher
-from keras_sllmr.store.draws import SeenItems, integers, negatives
+from keras_sllmr.store.draws import integers, negatives
 from keras_sllmr.store.history import history_before
 from keras_sllmr.store.ragged import Ragged
 from keras_sllmr.store.score_table import NEGATIVE, POSITIVE, UNKNOWN
@@ -66,7 +66,7 @@ class CandidateSampler:
                 f"near={settings.near}, tail_near={settings.tail_near}, screen=None"
             )
         self.split, self.settings, self.screen = split, settings, screen
-        store, events = split.store, split.train_events
+        store = split.store
         if vectors is None:
             vectors = attribute_vectors(store.attributes, store.n_attributes)
         if vectors.ndim != 2 or len(vectors) != store.n_items + 1:
@@ -75,7 +75,7 @@ class CandidateSampler:
                 f"shape {list(vectors.shape)} for {store.n_items} items"
             )
         self._vectors = vectors
-        self._seen = SeenItems(events.row_of_value(), events.values, store.n_items)
+        self._seen = split.train_seen
         if assignments is None:
             assignments = Assignments.of(split, settings, self._seen, screen)
         self._probe_order, self._tail = assignments.probed, assignments.tail

@@ -4,7 +4,7 @@ import math
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from keras_sllmr.store.build_stages import ITEMS, USERS, Build, PartResult
 from keras_sllmr.store.clean import OnBad, check_policy, require_users
 from keras_sllmr.store.clean_columns import require_people
 from keras_sllmr.store.column_views import write_vocabularies
-from keras_sllmr.store.columns import ColumnSpec, check_unique, vocabulary_of
+from keras_sllmr.store.columns import ColumnSpec, Entity, check_unique, vocabulary_of
 from keras_sllmr.store.importers._files import Reading
 from keras_sllmr.store.importers.table_format import TableFormat
 from keras_sllmr.store.manifest import require_replaceable
@@ -208,7 +208,8 @@ class _Job:
             total.rows, total.given, total.longest, build.min_events, self.dropped
         )
         notes = self._people(total) if tables.users else {}
-        self._seen(users, sum(part.rows for part in catalogue.values()))
+        items = sum(part.rows for part in catalogue.values())
+        seen = self._seen(users, items)
         keep = keep_unseen and build.item_table
         parts = [(part, start, keep) for part, start in starts.items()]
         kept = self.runner.run(
@@ -216,20 +217,15 @@ class _Job:
         )
         found = _total(kept.values())
         vocabularies = self._vocabularies(total.counts | found.counts)
-        names = self._indices(parts, found)
-        sizes = {"user": list(users), "item": [part for part, _, _ in parts]}
-        counts = {
-            "user_history": {part: users[part].rows for part in sizes["user"]},
-            "item_content": {
-                part: one.rows
-                for part, one in zip(sizes["item"], kept.values(), strict=True)
+        names = self._indices(starts, found)
+        of_entity: dict[Entity, dict[int, int]] = {
+            "user": {part: one.rows for part, one in users.items()},
+            "item": {
+                part: one.rows for part, one in zip(starts, kept.values(), strict=True)
             },
+            "context": {part: one.events for part, one in users.items()},
         }
-        of_entity = {
-            "user": counts["user_history"],
-            "item": counts["item_content"],
-            "context": {part: users[part].events for part in sizes["user"]},
-        }
+        counts = {"user_history": of_entity["user"], "item_content": of_entity["item"]}
         for spec in build.form.columns:
             counts[COLUMN_VIEWS[spec.entity]] = of_entity[spec.entity]
         self._write(views, counts)
@@ -237,8 +233,7 @@ class _Job:
         rows = {view: sum(parts.values()) for view, parts in counts.items()}
         rows["attribute"] = len(names)
         rows |= write_vocabularies(views, vocabularies)
-        items = sum(part.rows for part in catalogue.values())
-        unseen = items - self._events_of(items) if build.item_table else 0
+        unseen = items - seen if build.item_table else 0
         return _Written(
             {**rows, "interactions": total.events},
             self.dropped,
@@ -294,15 +289,13 @@ class _Job:
             require_people(0, rows, frame["user"], self.build.names)
         return {"users_without_a_row_in_the_user_table": total.rows - total.people}
 
-    def _seen(self, users: Mapping[int, PartResult], items: int) -> None:
-        """Keeps which items anybody has events with."""
+    def _seen(self, users: Mapping[int, PartResult], items: int) -> int:
+        """Keeps which items anybody has events with; returns how many."""
         seen = np.packbits(np.zeros(items, bool))
         for part in users:
             seen |= self.build.scratch.kept(f"seen-{part}")
         self.build.scratch.keep("seen", seen)
-
-    def _events_of(self, items: int) -> int:
-        return int(np.unpackbits(self.build.scratch.kept("seen"), count=items).sum())
+        return int(np.unpackbits(seen, count=items).sum())
 
     def _vocabularies(self, counts: Mapping[str, Counter[str]]) -> dict[str, list[str]]:
         vocabularies = {
@@ -313,11 +306,11 @@ class _Job:
         self.build.scratch.keep("vocabularies", vocabularies)
         return vocabularies
 
-    def _indices(self, parts: Sequence[Any], found: PartResult) -> list[str]:
+    def _indices(self, parts: Iterable[int], found: PartResult) -> list[str]:
         """Keeps the indices of items and attributes; returns the latter's names."""
         items = [
             name
-            for part, _, _ in parts
+            for part in parts
             for name in self.build.scratch.kept(f"items-{part}")[0]
         ]
         self.build.scratch.keep("items", pd.Index(items, dtype=object))

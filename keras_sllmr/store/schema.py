@@ -38,14 +38,14 @@ VIEWS: dict[str, dict[str, tuple[str, str]]] = {
     },
 }
 
-_SCORED_BLOCK = {
+# Of training records: users are indices of the store, `events` those for training.
+_SCORED_ITEMS = {
     "user": ("INT", "one"),
     "position": ("INT", "one"),
     "events": ("INT", "one"),
     "history": ("INT", "many"),
     "items": ("INT", "many"),
     "scores": ("FLOAT", "many"),
-    "labels": ("INT", "many"),
 }
 
 # The views of what is made of a store later. Each such table has a schema of its own
@@ -72,19 +72,9 @@ TABLE_VIEWS: dict[str, dict[str, tuple[str, str]]] = {
         "vector": ("FLOAT", "many"),
     },
     "row_neighbours": {"neighbours": ("INT", "many")},
-    # Users are indices of the store; `events` are the user's for training.
-    "labelled": {
-        "user": ("INT", "one"),
-        "position": ("INT", "one"),
-        "events": ("INT", "one"),
-        "history": ("INT", "many"),
-        "items": ("INT", "many"),
-        "scores": ("FLOAT", "many"),
-        "scored": ("INT", "many"),
-        "hidden": ("INT", "one"),
-    },
-    "guidance": _SCORED_BLOCK,
-    "probes": _SCORED_BLOCK,
+    "labelled": _SCORED_ITEMS | {"scored": ("INT", "many"), "hidden": ("INT", "one")},
+    "guidance": _SCORED_ITEMS | {"labels": ("INT", "many")},
+    "probes": _SCORED_ITEMS | {"labels": ("INT", "many")},
     "item_count": {"events": ("INT", "one")},
 }
 

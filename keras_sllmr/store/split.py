@@ -109,6 +109,12 @@ class LeaveOneOut:
         return np.bincount(self.train_events.values, minlength=self.store.n_items + 1)
 
     @cached_property
+    def train_seen(self) -> SeenItems:
+        """The training interactions alone."""
+        events = self.train_events
+        return SeenItems(events.row_of_value(), events.values, self.store.n_items)
+
+    @cached_property
     def seen(self) -> SeenItems:
         """All interactions, for drawing negatives that are truly unseen."""
         events = self.store.events

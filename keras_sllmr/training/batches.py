@@ -13,8 +13,8 @@ _STEPS_AHEAD = 256
 
 SERVICE_RULE = "The tf.data service must have one worker, which was never restarted."
 
-#: From the first epoch and the names of the blocks to what `model.fit` takes.
-Batches = Callable[[int, Sequence[str]], Any]
+#: From the first epoch, its first step and the blocks' names to what `model.fit` takes.
+Batches = Callable[[int, int, Sequence[str]], Any]
 
 
 def replica_batches(
@@ -22,6 +22,7 @@ def replica_batches(
     strategy: Any = None,
     *,
     first_epoch: int = 0,
+    first_step: int = 0,
     blocks: Sequence[str] = (GUIDANCE, PROBES),
     plans: PlanFiles | None = None,
     service: str | None = None,
@@ -35,6 +36,7 @@ def replica_batches(
         data: makes the batches.
         strategy: a `tf.distribute.Strategy`. Defaults to none: whole batches.
         first_epoch: int. Epoch to start with.
+        first_step: int. Step of it to start with. Servers' workers draw anew.
         blocks: names of the blocks beside the labelled rows.
         plans: of the epochs to come; needed with `service`. Defaults to plans that
             are drawn in this process, without end.
@@ -53,6 +55,7 @@ def replica_batches(
     def made(share: Share | None) -> Any:
         dataset = data.dataset(
             first_epoch=first_epoch,
+            first_step=first_step,
             epochs=None if plans is None else plans.epochs.stop,
             blocks=blocks,
             share=share,

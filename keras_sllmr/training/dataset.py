@@ -264,15 +264,17 @@ class TrainingData:
         self,
         *,
         first_epoch: int = 0,
+        first_step: int = 0,
         epochs: int | None = None,
         blocks: Sequence[str] = (GUIDANCE, PROBES),
         share: Share | None = None,
         plans: Callable[[Any], dict[str, Any]] | None = None,
     ) -> Any:
-        """Batches of `(features, labels)` from `first_epoch` on.
+        """Batches of `(features, labels)` from a step of an epoch on.
 
         Args:
             first_epoch: int. Epoch to start with.
+            first_step: int. Step of it to start with.
             epochs: int. Epoch to stop before. Defaults to none: without end.
             blocks: names of the blocks beside the labelled rows. Defaults to all that
                 there are.
@@ -293,6 +295,7 @@ class TrainingData:
 
         last = np.iinfo(np.int64).max if epochs is None else epochs
         batches = tf.data.Dataset.range(first_epoch, last).flat_map(epoch_plan)
+        batches = batches.skip(first_step * (share.count if share else 1))
         gather = partial(self._gather, blocks=blocks)
         batches = batches.map(gather, num_parallel_calls=1)
         return (batches.batch(1, drop_remainder=True) if share else batches).prefetch(8)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_sllmr.errors import DataError, StoreError
-from keras_sllmr.io.tfrecord import example, read_shard, write_shard
+from keras_sllmr.io.tfrecord import example, read_shard, shard_name, write_shard
 from keras_sllmr.pipeline.scratch import Scratch
 from keras_sllmr.store.history import history_before
 from keras_sllmr.store.ranges import IdRanges
@@ -185,10 +185,9 @@ class JoinScores:
             )
 
     def _write(self, view: str, key: int, records: Iterator[bytes]) -> None:
-        name = f"part-{key:05d}-of-{len(self.job.slices):05d}.tfrecord"
         folder = self.job.views / view
         folder.mkdir(parents=True, exist_ok=True)
-        write_shard(folder / name, records)
+        write_shard(folder / shard_name(key, len(self.job.slices)), records)
 
 
 def _hidden(rows: TrainingRows, pairs: ScoredPairs) -> np.ndarray:

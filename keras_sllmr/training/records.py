@@ -144,7 +144,7 @@ class TrainingRecords(StoreTable):
             widths = {
                 view: counts.pop(f"{view} width")
                 for view in VIEWS
-                if view in counts and f"{view} width" in counts
+                if f"{view} width" in counts
             }
             write_schema(folder / "schema.pbtxt", views=cls.views)
             write_manifest(

@@ -1,6 +1,6 @@
 """The reference: what a plain model knows, for the LLM to add to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ def fit_reference(
     epochs: int,
     callbacks: list[Any],
     batches: Batches | None = None,
+    every: int | None = None,
     agree: Callable[[float], float] = float,
 ) -> list[dict[str, float]]:
     """Trains a plain model on the labelled rows for as long as its chances improve.
@@ -40,26 +41,34 @@ def fit_reference(
         key: see `ResumableTraining`.
         epochs: int. At most.
         callbacks: those that add `val_log_likelihood` to the logs.
-        batches: function of the first epoch and the names of blocks to batches.
-            Defaults to those of `data`.
-        agree: see `ResumableTraining`.
+        batches: see `training.batches`. Defaults to those of `data`.
+        every: see `ResumableTraining`.
+        agree: likewise.
 
     Returns:
         The logs of each epoch.
     """
     resumable = ResumableTraining(
-        folder, key=key, monitor="val_log_likelihood", patience=1, agree=agree
+        folder,
+        key=key,
+        monitor="val_log_likelihood",
+        patience=1,
+        every=every,
+        agree=agree,
     )
-    done = resumable.restore(model)
-    if done < epochs and not resumable.finished:
-        model.fit(
-            batches(done, ()) if batches else data.dataset(first_epoch=done, blocks=()),
-            epochs=epochs,
-            initial_epoch=done,
-            steps_per_epoch=data.steps_per_epoch,
-            callbacks=[*callbacks, resumable],
-            verbose=0,
-        )
+
+    def of_data(epoch: int, step: int, blocks: Sequence[str]) -> Any:
+        return data.dataset(first_epoch=epoch, first_step=step, blocks=blocks)
+
+    made = batches or of_data
+    resumable.restore(model)
+    resumable.fit(
+        model,
+        lambda epoch, step: made(epoch, step, ()),
+        epochs=epochs,
+        steps_per_epoch=data.steps_per_epoch,
+        callbacks=callbacks,
+    )
     resumable.load_best(model)
     return resumable.epochs
 

@@ -20,7 +20,7 @@ _JOBS = {
 
 
 @cache
-def strategy_named(name: str, *, timeout: float = 600.0) -> Any:
+def strategy_named(name: str, *, timeout: float = 600.0, part_mb: float = 64.0) -> Any:
     """The process's strategy, to be made before TensorFlow does anything else.
 
     The same one however often it is asked for: the collective operations of two in one
@@ -30,6 +30,8 @@ def strategy_named(name: str, *, timeout: float = 600.0) -> Any:
         name: `none`; `mirrored`: the devices of this machine; `multi_worker` or
             `parameter_server`: the processes that `TF_CONFIG` names.
         timeout: float. Seconds that workers wait for one another before they give up.
+        part_mb: float. Parameter servers share tables of more megabytes, each part at
+            least so large; at most a part a server.
 
     Returns:
         A `tf.distribute.Strategy`; `None` for `none`.
@@ -56,7 +58,10 @@ def strategy_named(name: str, *, timeout: float = 600.0) -> Any:
     if name == "parameter_server":
         await_servers([*tasks.get("worker", ()), *tasks.get("ps", ())], timeout=timeout)
         return tf.distribute.ParameterServerStrategy(
-            tf.distribute.cluster_resolver.TFConfigClusterResolver()
+            tf.distribute.cluster_resolver.TFConfigClusterResolver(),
+            tf.distribute.experimental.partitioners.MinSizePartitioner(
+                min_shard_bytes=int(part_mb * 2**20), max_shards=len(tasks["ps"])
+            ),
         )
     chiefs = tasks.get("chief", [])
     everyone = [*chiefs, *tasks.get("worker", ())]

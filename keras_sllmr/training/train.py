@@ -48,6 +48,7 @@ from keras_sllmr.training.row_inputs import RowInputs
 from keras_sllmr.training.selective_model import SelectiveModel
 from keras_sllmr.training.settings import KDSettings, TrainSettings
 from keras_sllmr.training.trained_model import MODEL_VERSION, RETRIEVAL, TrainedModel
+from keras_sllmr.training.whole_model import tables_in_parts, whole_model
 from keras_sllmr.training.workers import Workers
 
 _MONITORED_USERS, _MONITORED_PROBES = 256, 2048
@@ -70,11 +71,12 @@ def train(
     callbacks: Callable[[int, int], list[Any]] | None = None,
     strategy: Any = None,
     data_service: str | None = None,
+    backup_every: int | None = None,
 ) -> TrainedModel:
     """Trains a method and writes the best epoch's model, whole or not at all.
 
     Early stopping and the choice of the epoch look at the validation split alone. A
-    run that was killed goes on after its last whole epoch.
+    run that was killed goes on after its last whole epoch, or the last backup.
 
     Args:
         method: `none`, `sllmr`, `global`, `pointwise`, `kd`, `kar` or `llm_cf`; see
@@ -95,6 +97,8 @@ def train(
             on files that they share, and the chief alone writes. Defaults to none.
         data_service: address of a tf.data service that gathers the features, see
             `training.batches`. Defaults to this process.
+        backup_every: int ≥ 1. Steps between backups within an epoch, for epochs that
+            take hours. Defaults to none.
 
     Raises:
         ConfigError: on an unknown method, a batch that does not divide by the replicas,
@@ -166,6 +170,7 @@ def train(
                 epochs=settings.epochs,
                 callbacks=[SampledAUC.of(split, tables), *shown(0)],
                 batches=batches,
+                every=backup_every,
                 agree=workers.chiefs,
             )
             data.refer_to(plain.block_logits)
@@ -178,29 +183,29 @@ def train(
             work,
             key=key,
             patience=settings.patience,
+            every=backup_every,
             rows_per_epoch=data.steps_per_epoch * data.rows,
             agree=workers.chiefs,
         )
         done = resumable.restore(model)
-        if done < settings.epochs and not resumable.finished:
-            model.fit(
-                batches(done, _blocks(model)),
-                epochs=settings.epochs,
-                initial_epoch=done,
-                steps_per_epoch=data.steps_per_epoch,
-                callbacks=[
-                    SampledAUC.of(split, tables),
-                    *_gate_monitor(data, work),
-                    resumable,
-                    *shown(done),
-                ],
-                verbose=0,
-            )
+        resumable.fit(
+            model,
+            lambda epoch, step: batches(epoch, step, _blocks(model)),
+            epochs=settings.epochs,
+            steps_per_epoch=data.steps_per_epoch,
+            callbacks=[
+                SampledAUC.of(split, tables),
+                *_gate_monitor(data, work),
+                *shown(done),
+            ],
+        )
         resumable.load_best(model)
         if data.held_out is not None:
             history |= _gate_history(model, data, work, resumable.best_epoch)
         with replace_folder(place) as folder:
-            model.save(folder / "model.keras")
+            whole_model(
+                model, lambda: build_model(method, spec, settings, vectors, inject)
+            ).save(folder / "model.keras")
             if retrieval is not None:
                 retrieval.save(folder / RETRIEVAL)
             for kept in work.glob("gate/*"):
@@ -226,7 +231,7 @@ def train(
                     ),
                     "pairs_per_batch": _pairs_per_batch(resumable.epochs),
                     "labelled_rows_with_a_score": data.coverage(),
-                    **workers.described,
+                    **workers.described(len(tables_in_parts(model))),
                 },
             )
         shutil.rmtree(work, ignore_errors=True)
@@ -251,10 +256,11 @@ def _batches(
         plans = PlanFiles(folder, data, range(epochs), write=workers.chief)
         workers.gathered(0)
     try:
-        yield lambda first, blocks: replica_batches(
+        yield lambda epoch, step, blocks: replica_batches(
             data,
             workers.strategy,
-            first_epoch=first,
+            first_epoch=epoch,
+            first_step=step,
             blocks=blocks,
             plans=plans,
             service=service,

@@ -43,18 +43,22 @@ class Workers:
             resolver = strategy.cluster_resolver
             self.chief = f"{resolver.task_type}-{resolver.task_id}" == tasks[0]
 
-    @property
-    def described(self) -> dict[str, Any]:
-        """How many workers and replicas, under `distribution`; nothing without any."""
+    def described(self, tables_in_parts: int = 0) -> dict[str, Any]:
+        """How many workers and replicas, under `distribution`; nothing without any.
+
+        Args:
+            tables_in_parts: int. How many tables servers share.
+        """
         if self.strategy is None:
             return {}
-        return {
-            "distribution": {
-                "strategy": type(self.strategy).__name__,
-                "workers": self.count,
-                "replicas": self.strategy.num_replicas_in_sync,
-            }
+        found = {
+            "strategy": type(self.strategy).__name__,
+            "workers": self.count,
+            "replicas": self.strategy.num_replicas_in_sync,
         }
+        if tables_in_parts:
+            found["tables_in_parts"] = tables_in_parts
+        return {"distribution": found}
 
     def scope(self) -> Any:
         """Where variables are made."""

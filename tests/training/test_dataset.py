@@ -199,6 +199,13 @@ def test_batches_follow_the_plans_over_the_epochs(plain: TrainingData) -> None:
     np.testing.assert_array_equal(items, expected)
 
 
+def test_batches_from_within_an_epoch(plain: TrainingData) -> None:
+    rest = plain.dataset(first_epoch=1, first_step=1).take(1)
+    ((features, _),) = rest.as_numpy_iterator()
+    expected = plain.plan(1)["item"][1]
+    np.testing.assert_array_equal(features[LABELLED]["item"]["item"], expected)
+
+
 def test_shapes_of_a_guided_batch(guided: TrainingData) -> None:
     batch, labels = _first(guided)
     assert labels.shape == (8, 2)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from keras_sllmr.training.callbacks.sampled_auc import SampledAUC
+from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.settings import TrainSettings
 from keras_sllmr.training.train import train
 from keras_sllmr.training.trained_model import TrainedModel
@@ -227,13 +229,24 @@ def test_workers_with_other_settings_are_refused(
 
 
 @pytest.mark.slow
-def test_a_parameter_server(tmp_path: Path, given: dict[str, Any], world: Any) -> None:
-    """Asynchronous: it learns, and what it writes is a model as any other."""
-    given["models"] = [("none", str(tmp_path / "model"), {**SETTINGS, "epochs": 3})]
-    addresses = _addresses(4)
+@pytest.mark.parametrize(("method", "servers"), [("none", 1), ("sllmr", 2)])
+def test_parameter_servers(
+    tmp_path: Path, given: dict[str, Any], world: Any, method: str, servers: int
+) -> None:
+    """Asynchronous: it learns, and what it writes is a model as any other.
+
+    Two servers share the tables.
+    """
+    given["models"] = [(method, str(tmp_path / "model"), {**SETTINGS, "epochs": 3})]
+    addresses = _addresses(3 + servers)
     cluster = {"chief": addresses[:1], "worker": addresses[1:3], "ps": addresses[3:]}
     tasks = [
-        {**given, "strategy": "parameter_server", "task": {"type": job, "index": k}}
+        {
+            **given,
+            "strategy": "parameter_server",
+            "part_mb": 1e-4,
+            "task": {"type": job, "index": k},
+        }
         for job, those in cluster.items()
         for k in range(len(those))
     ]
@@ -242,5 +255,15 @@ def test_a_parameter_server(tmp_path: Path, given: dict[str, Any], world: Any) -
     trained = TrainedModel(tmp_path / "model")
     first, *_, last = trained.history["epochs"]
     assert last["loss"] < first["loss"]
-    assert trained.history["distribution"]["strategy"] == "ParameterServerStrategyV2"
+    distribution = trained.history["distribution"]
+    assert distribution["strategy"] == "ParameterServerStrategyV2"
+    assert ("tables_in_parts" in distribution) == (servers > 1)
     assert [path.name for path in tmp_path.glob("[!.]*")] == ["model"]
+    # The parts of the tables are put together in their order.
+    best = trained.history["epochs"][trained.history["best_epoch"] - 1]
+    logs: dict[str, float] = {}
+    auc = SampledAUC.of(world.split, FeatureTables(world.split, trained.spec))
+    auc.set_model(trained.model)
+    auc.on_epoch_end(0, logs)
+    for name in _VALIDATION:
+        assert logs[name] == pytest.approx(best[name], rel=1e-6)

@@ -13,6 +13,7 @@ from keras_sllmr.losses.evidence import Evidence
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.training import reference
 from keras_sllmr.training import train as train_module
+from keras_sllmr.training.selective_model import SelectiveModel
 from keras_sllmr.training.settings import TrainSettings
 from keras_sllmr.training.train import CALIBRATION, train
 from keras_sllmr.training.trained_model import TrainedModel
@@ -51,15 +52,17 @@ class _Killed(BaseException):
 class _KillAt(keras.callbacks.Callback):
     """Kills in an epoch of the first model that is trained, or of a later one."""
 
-    def __init__(self, epoch: int, model: int = 1) -> None:
+    def __init__(self, epoch: int, model: int = 1, step: int | None = None) -> None:
         super().__init__()
-        self.place, self.models = (model, epoch), 0
+        self.place, self.models, self.steps = (model, epoch, step), 0, 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.models += 1
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if (self.models, self.number) == self.place:
+        self.steps += 1
+        model, epoch, step = self.place
+        if (self.models, self.number) == (model, epoch) and step in (None, batch):
             raise _Killed
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -215,13 +218,24 @@ def test_the_papers_regularizer_and_every_other_choice(
     assert all(epoch[name] for name in names)
 
 
+@pytest.mark.parametrize("backup_every", [None, 1])
 @pytest.mark.usefixtures("eagerly")
 def test_goes_on_after_being_killed(
-    tmp_path: Path, world: Any, scores_of: Scores, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    world: Any,
+    scores_of: Scores,
+    monkeypatch: pytest.MonkeyPatch,
+    backup_every: int | None,
 ) -> None:
     # The gate is fitted anew each time; without graphs that takes the longest.
     monkeypatch.setattr(reference, "_GATE_STEPS", 5)
-    settings = _settings()
+    compiled = SelectiveModel.compile
+    monkeypatch.setattr(
+        SelectiveModel,
+        "compile",
+        lambda self, *how, **more: compiled(self, *how),  # a step a call
+    )
+    settings = _settings(batch={"rows": 80, "guidance_users": 4, "probe_users": 8})
 
     def run(name: str, *callbacks: Any) -> TrainedModel:
         return train(
@@ -232,21 +246,24 @@ def test_goes_on_after_being_killed(
             text=world.text,
             scores=scores_of("right"),
             callbacks=lambda done, steps: list(callbacks),
+            backup_every=backup_every,
         )
 
     whole = run("whole")
-    work = tmp_path / "model.checkpoint"
+    work, step = tmp_path / "model.checkpoint", 0 if backup_every is None else 1
     with pytest.raises(_Killed):
-        run("model", _KillAt(epoch=1))  # the reference
+        run("model", _KillAt(epoch=1, step=step))  # the reference
     assert (work / "reference" / "progress.json").exists()
-    watch = _Watch()
+    watch, killed = _Watch(), _KillAt(epoch=1, model=2, step=step)
     with pytest.raises(_Killed):
-        run("model", watch, _KillAt(epoch=1, model=2))
+        run("model", watch, killed)
     assert watch.numbers == [1, 0]
     assert not (tmp_path / "model").exists() and (work / "progress.json").exists()
-    watch = _Watch()
-    resumed = run("model", watch)
+    watch, rest = _Watch(), _KillAt(epoch=-1)
+    resumed = run("model", watch, rest)
     assert watch.numbers == [1]
+    # Killed in the step after the backup, each was the second of two epochs.
+    assert rest.steps == (killed.steps - 1) // 2 - step
     assert not (tmp_path / "model.checkpoint").exists()
     assert resumed.history["best_epoch"] == whole.history["best_epoch"]
     for one, other in zip(

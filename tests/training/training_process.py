@@ -30,7 +30,11 @@ def main(given):
     elif serve(given["strategy"]):
         return
     else:
-        strategy = strategy_named(given["strategy"], timeout=given["timeout"])
+        strategy = strategy_named(
+            given["strategy"],
+            timeout=given["timeout"],
+            part_mb=given.get("part_mb", 64.0),
+        )
     from keras_sllmr.store.feature_store import FeatureStore
     from keras_sllmr.store.score_table import ScoreTable
     from keras_sllmr.store.split import LeaveOneOut

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_sllmr.compat import keras
+from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError, StoreError
 from keras_sllmr.io.atomic import read_json
 from keras_sllmr.training.callbacks.resumable import ResumableTraining
@@ -14,6 +14,7 @@ def _model(units: int = 1) -> Any:
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(units)])
     model.compile("adam", "mse", run_eagerly=True)
+    model.evaluate(np.eye(2), np.ones(2), verbose=0)  # makes its metrics
     return model
 
 
@@ -75,6 +76,102 @@ def test_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert int(model.optimizer.iterations) == int(whole.optimizer.iterations)
     resumable.load_best(model)
     np.testing.assert_array_equal(model.get_weights()[0], watch.weights[1])
+
+
+class _Killed(BaseException):
+    pass
+
+
+class _KillAt(keras.callbacks.Callback):
+    """Kills before a step; counts those that were done."""
+
+    def __init__(self, epoch: int = -1, step: int = -1) -> None:
+        super().__init__()
+        self.place, self.done = (epoch, step), 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if (self.epoch, batch) == self.place:
+            raise _Killed
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.done += 1
+
+
+def _fit(
+    folder: Path, kill: _KillAt, values: list[float], **options: Any
+) -> tuple[Any, ResumableTraining]:
+    """Five steps an epoch, each on a row of its own."""
+    model = _model()
+    resumable = ResumableTraining(folder, monitor="value", **options)
+    rows = tf.data.Dataset.from_tensor_slices((np.eye(10, 2), np.arange(10.0)))
+
+    def batches(epoch: int, step: int) -> Any:
+        return rows.batch(1).skip(5 * epoch + step)
+
+    resumable.restore(model)
+    resumable.fit(
+        model,
+        batches,
+        epochs=len(values),
+        steps_per_epoch=5,
+        callbacks=[kill, _Values(values)],
+    )
+    return model, resumable
+
+
+@pytest.mark.parametrize(
+    ("every", "epoch", "step", "left"),
+    # From the last backup: after 0, 4, 2 of the first epoch's steps, 2 of the second's.
+    [(5, 0, 4, 10), (4, 0, 4, 6), (2, 0, 3, 8), (2, 1, 3, 3), (1, 1, 4, 1)],
+)
+def test_goes_on_within_an_epoch(
+    tmp_path: Path, every: int, epoch: int, step: int, left: int
+) -> None:
+    values, folder = [0.5, 0.7], tmp_path / "work"
+    whole, expected = _fit(tmp_path / "whole", _KillAt(), values)
+    with pytest.raises(_Killed):
+        _fit(folder, _KillAt(epoch, step), values, every=every)
+    kill = _KillAt()
+    model, resumable = _fit(folder, kill, values, every=every)
+    assert kill.done == left
+    np.testing.assert_array_equal(model.get_weights()[0], whole.get_weights()[0])
+    # The means are of all of an epoch's rows.
+    for found, right in zip(resumable.epochs, expected.epochs, strict=True):
+        assert found["loss"] == pytest.approx(right["loss"], rel=1e-6)
+    names = {path.name.split(".")[0] for path in folder.iterdir()}
+    assert names == {"epoch-2", "best-2", "progress"}
+
+
+def test_an_epoch_killed_twice(tmp_path: Path) -> None:
+    values, folder = [0.5], tmp_path / "work"
+    whole, expected = _fit(tmp_path / "whole", _KillAt(), values)
+    for step in (2, 2):  # the second counts from the first's backup
+        with pytest.raises(_Killed):
+            _fit(folder, _KillAt(0, step), values, every=1)
+    model, resumable = _fit(folder, _KillAt(), values, every=1)
+    np.testing.assert_array_equal(model.get_weights()[0], whole.get_weights()[0])
+    found, right = resumable.epochs[0], expected.epochs[0]
+    assert found["loss"] == pytest.approx(right["loss"], rel=1e-6)
+
+
+def test_patience_that_runs_out_in_an_epoch_that_was_killed(tmp_path: Path) -> None:
+    values, folder = [0.5, 0.4, 0.9], tmp_path / "work"
+    with pytest.raises(_Killed):
+        _fit(folder, _KillAt(1, 3), values, every=1, patience=1)
+    _, resumable = _fit(folder, _KillAt(), values, every=1, patience=1)
+    assert [epoch["value"] for epoch in resumable.epochs] == [0.5, 0.4]
+
+
+def test_damaged_means_of_an_epoch(tmp_path: Path) -> None:
+    values, folder = [0.5], tmp_path / "work"
+    with pytest.raises(_Killed):
+        _fit(folder, _KillAt(0, 3), values, every=1)
+    next(folder.glob("*-means.index")).unlink()
+    with pytest.raises(StoreError, match="damaged or of another model. Remove the"):
+        _fit(folder, _KillAt(), values, every=1)
 
 
 def test_keeps_one_checkpoint_and_the_best_weights(tmp_path: Path) -> None:
@@ -169,6 +266,8 @@ def test_the_monitor_must_be_logged(tmp_path: Path) -> None:
         model.fit(np.eye(2), np.ones(2), callbacks=[resumable], verbose=0)
 
 
-def test_patience_must_be_positive(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="`patience` must be positive.*patience=0"):
-        ResumableTraining(tmp_path, patience=0)
+@pytest.mark.parametrize("name", ["patience", "every"])
+def test_what_must_be_positive(tmp_path: Path, name: str) -> None:
+    options: dict[str, Any] = {name: 0}
+    with pytest.raises(ConfigError, match=f"`{name}` must be positive.*{name}=0"):
+        ResumableTraining(tmp_path, **options)
