@@ -9,6 +9,9 @@ local teacher's score table, a language model's requests, training records. Each
 process of its own; its peak memory is that of the largest of it and its workers.
 `in_process` is without Beam, `beam` the DirectRunner in memory, `processes` the one with
 two processes. Results are kept as they come in `scale.json`; killed, it goes on.
+
+At the end it prints what each stage costs an interaction between the two largest sizes,
+which leaves out what any process takes to start, and what 10⁹ interactions would then.
 """
 
 import argparse
@@ -104,6 +107,29 @@ def measured(
     }
 
 
+def plan(results: dict[str, Any], target: int = 10**9) -> str:
+    """What an interaction costs in each stage, and what `target` of them would."""
+    lines = [
+        "| runner | stage | µs an interaction | bytes | core hours at 10⁹ | GB |",
+        "|---|---|---|---|---|---|",
+    ]
+    keys = [key.split("/") for key in results]
+    for runner, stage in dict.fromkeys((name, what) for _, name, what in keys):
+        sizes = sorted(int(n) for n, *side in keys if side == [runner, stage])[-2:]
+        if len(sizes) < 2:
+            continue
+        less, more = (results[f"{n}/{runner}/{stage}"] for n in sizes)
+        seconds, size = (
+            (more[name] - less[name]) / (sizes[1] - sizes[0])
+            for name in ("seconds", "written_mb")
+        )
+        lines.append(
+            f"| {runner} | {stage} | {seconds * 1e6:.1f} | {size * 1e6:.1f} | "
+            f"{seconds * target / 3600:.1f} | {size * target / 1e3:.0f} |"
+        )
+    return "\n".join(lines)
+
+
 def plot(results: dict[str, Any], path: Path) -> None:
     """Seconds and peak memory of each stage against the interactions."""
     import matplotlib.pyplot as plt
@@ -166,6 +192,7 @@ def main() -> None:
                     write_json(path, results)
                 print(key, json.dumps(results[key]), flush=True)
             shutil.rmtree(to, ignore_errors=True)
+    print(plan(results))
     if given.plot:
         plot(results, given.plot)
 

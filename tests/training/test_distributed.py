@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 
 from keras_sllmr.training.callbacks.sampled_auc import SampledAUC
 from keras_sllmr.training.feature_tables import FeatureTables
+from keras_sllmr.training.offline_inputs import OfflineInputs
 from keras_sllmr.training.settings import TrainSettings
 from keras_sllmr.training.train import train
 from keras_sllmr.training.trained_model import TrainedModel
@@ -27,19 +28,19 @@ _SECONDS = 240
 _LOSSES = ("loss", "base_loss", "pair_loss", "gate_loss", "pairs")
 _VALIDATION = ("val_auc_sampled", "val_log_likelihood")
 
-SETTINGS = {
-    "backbone": {
-        "history_length": 4,
-        # Replicas drop different units.
-        "hyperparameters": {
-            "embedding_dim": 4,
-            "dnn_hidden_units": [6],
-            "dnn_dropout": 0.0,
-        },
-    },
+# Replicas drop different units.
+SIZES = {"embedding_dim": 4, "dnn_hidden_units": [6], "dnn_dropout": 0.0}
+SETTINGS: dict[str, Any] = {
+    "backbone": {"history_length": 4, "hyperparameters": SIZES},
     "batch": {"rows": 80, "guidance_users": 4, "probe_users": 8},
     "learning_rate": 0.01,
     "epochs": 2,
+}
+SMALL = {
+    **SETTINGS,
+    "kar": {"units": (5, 3), "dropout": 0.0},
+    "llm_cf": {"width": 8, "blocks": 1, "hidden": 8},
+    "epochs": 1,
 }
 PAIRWISE = {
     **SETTINGS,
@@ -51,16 +52,17 @@ PAIRWISE = {
         "uncertainty": "confidence",
     },
 }
+DIN = {
+    "name": "din",
+    "history_length": 4,
+    "hyperparameters": {**SIZES, "att_hidden_size": [4], "att_activation": "sigmoid"},
+}
 
 
 @pytest.fixture
-def given(world: Any, scores_of: Callable[[str], Any]) -> dict[str, Any]:
-    return {
-        "store": str(world.split.store.path),
-        "text": str(world.text.path),
-        "scores": str(scores_of("right").path),
-        "timeout": 120.0,
-    }
+def given(world: Any, offline: OfflineInputs) -> dict[str, Any]:
+    tables = {name: str(table.path) for name, table in offline.tables.items()}
+    return {"store": str(world.split.store.path), "tables": tables, "timeout": 120.0}
 
 
 @contextlib.contextmanager
@@ -117,16 +119,10 @@ def _finished(process: Any) -> None:
 
 
 def _one_process(
-    method: Any, settings: Any, path: Path, world: Any, scores: Any
+    method: Any, settings: Any, path: Path, world: Any, offline: OfflineInputs
 ) -> TrainedModel:
-    return train(
-        method,
-        world.split,
-        path,
-        settings=TrainSettings.model_validate(settings),
-        scores=scores,
-        text=world.text,
-    )
+    how = TrainSettings.model_validate(settings)
+    return train(method, world.split, path, settings=how, **offline.tables)
 
 
 def _assert_same(several: TrainedModel, one: TrainedModel) -> None:
@@ -142,16 +138,14 @@ def _assert_same(several: TrainedModel, one: TrainedModel) -> None:
 
 @pytest.mark.slow
 def test_two_replicas_train_as_one_process(
-    tmp_path: Path, given: dict[str, Any], world: Any, scores_of: Any
+    tmp_path: Path, given: dict[str, Any], world: Any, offline: OfflineInputs
 ) -> None:
     """The paper's terms and choices: pairs of two blocks, a budget, a gate that learns."""
     path = tmp_path / "two"
     models = [("sllmr", str(path), PAIRWISE)]
     task = {**given, "strategy": "mirrored", "models": models}
     with _processes([task], None) as (process,):
-        one = _one_process(
-            "sllmr", PAIRWISE, tmp_path / "one", world, scores_of("right")
-        )
+        one = _one_process("sllmr", PAIRWISE, tmp_path / "one", world, offline)
         _finished(process)
     two = TrainedModel(path)
     _assert_same(two, one)
@@ -163,6 +157,32 @@ def test_two_replicas_train_as_one_process(
     }
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("kd", SMALL),
+        ("kar", SMALL),
+        ("llm_cf", SMALL),
+        # DIN with an activation that keeps no statistics of a replica's rows.
+        ("sllmr", {**PAIRWISE, "backbone": DIN}),
+    ],
+)
+def test_every_method_on_two_replicas(
+    tmp_path: Path,
+    given: dict[str, Any],
+    world: Any,
+    offline: OfflineInputs,
+    method: str,
+    settings: dict[str, Any],
+) -> None:
+    given["models"] = [(method, str(tmp_path / "two"), settings)]
+    with _processes([{**given, "strategy": "mirrored"}], None) as (process,):
+        one = _one_process(method, settings, tmp_path / "one", world, offline)
+        _finished(process)
+    _assert_same(TrainedModel(tmp_path / "two"), one)
+
+
 @pytest.mark.parametrize(
     "settings", [PAIRWISE, pytest.param(SETTINGS, marks=pytest.mark.slow)]
 )
@@ -170,16 +190,14 @@ def test_two_workers_train_as_one_process(
     tmp_path: Path,
     given: dict[str, Any],
     world: Any,
-    scores_of: Any,
+    offline: OfflineInputs,
     settings: dict[str, Any],
 ) -> None:
     """With a reference and a gate, too; the chief alone leaves something behind."""
     folder = tmp_path / "models"
     given["models"] = [("sllmr", str(folder / "two"), settings)]
     with _workers(given) as processes:
-        one = _one_process(
-            "sllmr", settings, tmp_path / "one", world, scores_of("right")
-        )
+        one = _one_process("sllmr", settings, tmp_path / "one", world, offline)
         for process in processes:
             _finished(process)
     two = TrainedModel(folder / "two")
@@ -192,18 +210,34 @@ def test_two_workers_train_as_one_process(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("killed_at", "kept"),
+    [
+        ({"kill_at": 1}, "epoch-1"),
+        # Before it takes part in the backup after this step: the last one holds.
+        ({"kill_at": 1, "kill_step": 1, "backup_every": 1}, "epoch-1-step-1"),
+    ],
+)
 def test_goes_on_after_a_worker_was_killed(
-    tmp_path: Path, given: dict[str, Any], world: Any, scores_of: Any
+    tmp_path: Path,
+    given: dict[str, Any],
+    world: Any,
+    offline: OfflineInputs,
+    killed_at: dict[str, int],
+    kept: str,
 ) -> None:
     path = tmp_path / "two"
     given["models"] = [("none", str(path), SETTINGS)]
-    with _workers(given, {}, {"kill_at": 1}) as (chief, killed):
-        one = _one_process("none", SETTINGS, tmp_path / "one", world, None)
+    given["backup_every"] = killed_at.get("backup_every")
+    with _workers(given, {}, killed_at) as (chief, killed):
+        one = _one_process("none", SETTINGS, tmp_path / "one", world, offline)
         _, errors = chief.communicate(timeout=_SECONDS)
-        assert chief.returncode == 1 and "EndpointError: Another process" in errors
+        assert chief.returncode == 1 and "EndpointError: Another process" in errors, (
+            errors[-3000:]
+        )
         assert killed.wait(timeout=_SECONDS) == -9
     assert not path.exists()
-    assert (tmp_path / "two.checkpoint" / "epoch-1.index").exists()
+    assert (tmp_path / "two.checkpoint" / f"{kept}.index").exists()
     # Both would be killed again if they did the first epoch again.
     with _workers(given, {"kill_at": 0}, {"kill_at": 0}) as processes:
         for process in processes:

@@ -10,12 +10,21 @@ from keras_sllmr.training.strategies import serve, strategy_named
 
 
 class KillAt(keras.callbacks.Callback):
-    def __init__(self, epoch):
+    """Kills when an epoch begins, or after a step of it."""
+
+    def __init__(self, epoch, step):
         super().__init__()
-        self.epoch, self._supports_tf_logs = epoch, True
+        self.place, self._supports_tf_logs = (epoch, step), True
 
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self.epoch:
+        self.epoch = epoch
+        self.kill_if((epoch, None))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.kill_if((self.epoch, batch))
+
+    def kill_if(self, place):
+        if self.place == place:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -36,9 +45,8 @@ def main(given):
             part_mb=given.get("part_mb", 64.0),
         )
     from keras_sllmr.store.feature_store import FeatureStore
-    from keras_sllmr.store.score_table import ScoreTable
     from keras_sllmr.store.split import LeaveOneOut
-    from keras_sllmr.store.text_vectors import TextVectors
+    from keras_sllmr.training.offline_inputs import opened
     from keras_sllmr.training.settings import TrainSettings
     from keras_sllmr.training.train import train
 
@@ -49,10 +57,12 @@ def main(given):
             LeaveOneOut(store),
             path,
             settings=TrainSettings.model_validate(settings),
-            scores=ScoreTable(given["scores"], store),
-            text=TextVectors(given["text"], store),
+            **opened(given["tables"], store).tables,
             strategy=strategy,
-            callbacks=lambda done, steps: [KillAt(given.get("kill_at"))],
+            callbacks=lambda done, steps: [
+                KillAt(given.get("kill_at"), given.get("kill_step"))
+            ],
+            backup_every=given.get("backup_every"),
         )
 
 
