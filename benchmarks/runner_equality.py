@@ -73,7 +73,10 @@ def prepare(tables: Path, work: Path) -> tuple[Path, Path]:
         for command in (
             ["import", str(tables), "--store", str(store)],
             ["train", "none", str(store), "--to", str(work / "model"), "--epochs", "1"],
-            ["export", str(store), str(work / "model"), "--to", str(exported)],
+            [
+                *("export", str(store), str(work / "model")),
+                *("--name", "plain", "--to", str(exported)),
+            ],
         ):
             subprocess.run([*cli, *command], check=True, stdout=subprocess.DEVNULL)
         kept = FeatureStore(store)

@@ -26,24 +26,28 @@ def example(**features: Any) -> bytes:
     Example:
         >>> record = example(item_id="B01", score=0.5, history=[1, 2])
     """
-    record = tf.train.Example(
-        features=tf.train.Features(
-            feature={name: _feature(value) for name, value in features.items()}
-        )
-    )
+    record = tf.train.Example()
+    for name, value in features.items():
+        _put(record.features.feature[name], value)
     # A map's order on the wire is otherwise another in every process, and with it the
     # shards' hashes.
     return bytes(record.SerializeToString(deterministic=True))
 
 
-def _feature(value: Any) -> Any:
-    values = value if isinstance(value, (list, tuple, np.ndarray)) else [value]
-    if len(values) == 0 or isinstance(values[0], (int, np.integer)):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-    if isinstance(values[0], (float, np.floating)):
-        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-    encoded = [v.encode("utf-8") if isinstance(v, str) else v for v in values]
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
+def _put(feature: Any, value: Any) -> None:
+    """Filling a feature in place takes half the time of making one."""
+    if isinstance(value, np.ndarray):
+        values = value.tolist()
+    else:
+        values = value if isinstance(value, (list, tuple)) else [value]
+    if not values or isinstance(values[0], (int, np.integer)):
+        feature.int64_list.SetInParent()  # of no values, too, the type is said
+        feature.int64_list.value.extend(values)
+    elif isinstance(values[0], (float, np.floating)):
+        feature.float_list.value.extend(values)
+    else:
+        encoded = [v.encode("utf-8") if isinstance(v, str) else v for v in values]
+        feature.bytes_list.value.extend(encoded)
 
 
 def examples(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Iterator[bytes]:
@@ -77,7 +81,8 @@ def _parts(name: str, values: Sequence[Any] | np.ndarray) -> list[bytes]:
 
 
 def _features(name: str, value: Any) -> bytes:
-    feature = tf.train.Features(feature={name: _feature(value)})
+    feature = tf.train.Features()
+    _put(feature.feature[name], value)
     return bytes(feature.SerializeToString(deterministic=True))
 
 
