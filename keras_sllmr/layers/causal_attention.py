@@ -26,12 +26,9 @@ class CausalAttention(keras.layers.Layer):
         inputs: float `[batch, T, width]`, finite wherever `valid` is False too.
         valid: bool `[batch, T]`, optional. Where False, a token is no key: it has no
             weight. Defaults to all.
-        every: int ≥ 1. Only tokens 0, n, 2n ... ask, for where the others' states are
-            not read. Defaults to `1`.
 
     Returns:
-        float `[batch, T / every, width]`, rounded up; zeros for a token none of whose
-        keys is allowed.
+        float `[batch, T, width]`; zeros for a token none of whose keys is allowed.
 
     Raises:
         ConfigError: when `heads` is below 1 or does not divide the width as above.
@@ -71,16 +68,15 @@ class CausalAttention(keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def call(self, inputs: Any, valid: Any = None, every: int = 1) -> Any:
+    def call(self, inputs: Any, valid: Any = None) -> Any:
         """See the class."""
-        places = tf.range(tf.shape(inputs)[1])
-        asked = inputs[:, ::every]
-        query = rotary(self._heads(asked, self.query), places[::every])
-        key = rotary(self._heads(inputs, self.key), places)
-        value = self._heads(inputs, self.value)
+        query = rotary(self._split(tf.matmul(inputs, self.query)))
+        key = rotary(self._split(tf.matmul(inputs, self.key)))
+        value = self._split(tf.matmul(inputs, self.value))
         products = tf.matmul(query, key, transpose_b=True)
         scores = tf.cast(products, tf.float32) / query.shape[-1] ** 0.5
-        allowed = places[::every, tf.newaxis] >= places
+        length = tf.shape(inputs)[1]
+        allowed = tf.range(length)[:, tf.newaxis] >= tf.range(length)
         if valid is not None:
             allowed &= valid[:, tf.newaxis, tf.newaxis, :]
         # A finite least score: a row of these alone is even, not NaN, before it is 0.
@@ -88,20 +84,15 @@ class CausalAttention(keras.layers.Layer):
         weights = tf.where(allowed, weights, 0.0)
         heads = tf.matmul(tf.cast(weights, value.dtype), value)
         together = tf.transpose(heads, [0, 2, 1, 3])
-        return tf.reshape(_product(together, self.out), tf.shape(asked))
+        return tf.matmul(tf.reshape(together, tf.shape(inputs)), self.out)
 
-    def _heads(self, x: Any, kernel: Any) -> Any:
-        """`[batch, T, width]` times a kernel as `[batch, heads, T, d]`."""
+    def _split(self, x: Any) -> Any:
+        """`[batch, T, width]` as `[batch, heads, T, d]`."""
         shape = tf.shape(x)
         width = x.shape[-1] // self.heads
-        x = tf.reshape(_product(x, kernel), [*tf.unstack(shape[:2]), self.heads, width])
+        x = tf.reshape(x, [shape[0], shape[1], self.heads, width])
         return tf.transpose(x, [0, 2, 1, 3])
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "heads": self.heads, "seed": self.seed}
-
-
-def _product(x: Any, kernel: Any) -> Any:
-    """All vectors times a kernel, `[rows, width]`: one product, see `SwiGLU`."""
-    return tf.matmul(tf.reshape(x, [-1, kernel.shape[0]]), kernel)

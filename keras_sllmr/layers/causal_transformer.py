@@ -27,11 +27,9 @@ class CausalTransformer(keras.layers.Layer):
         inputs: float `[batch, T, width]`, finite wherever `valid` is False too.
         valid: bool `[batch, T]`, optional. Where False, other tokens do not see the
             token; its own state means nothing. Defaults to all.
-        every: int ≥ 1. Gives the states of tokens 0, n, 2n ... alone; the last block
-            does not compute the others. Defaults to `1`.
 
     Returns:
-        Hidden states, float `[batch, T / every, width]`, rounded up.
+        Hidden states, float `[batch, T, width]`.
 
     Raises:
         ConfigError: when an argument is below 1, or the width does not suit the heads.
@@ -74,14 +72,12 @@ class CausalTransformer(keras.layers.Layer):
                 layer.build(input_shape)
         super().build(input_shape)
 
-    def call(self, inputs: Any, valid: Any = None, every: int = 1) -> Any:
+    def call(self, inputs: Any, valid: Any = None) -> Any:
         """See the class."""
         x = inputs
         for block in range(self.blocks):
             attention, feed = self.attentions[block], self.feeds[block]
-            step = every if block == self.blocks - 1 else 1
-            seen = attention(self.norms[2 * block](x), valid=valid, every=step)
-            x = x[:, ::step] + seen
+            x += attention(self.norms[2 * block](x), valid=valid)
             x += feed(self.norms[2 * block + 1](x))
         return self.norms[-1](x)
 

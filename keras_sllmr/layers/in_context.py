@@ -99,10 +99,9 @@ class InContext(keras.layers.Layer):
         seen = tf.pad(
             tf.repeat(valid, 3, axis=1), [[0, 0], [0, 1]], constant_values=True
         )
-        # Of each example the first token, which is to foretell, and the row.
-        states = self._transformer(tokens, valid=seen, every=3)
+        states = self._transformer(tokens, valid=seen)
         if training and self.reconstruction:
-            first = tf.reshape(states[:, :-1], [-1, self.width])
+            first = tf.reshape(states[:, : 3 * count : 3], [-1, self.width])
             loss = cosine_reconstruction(
                 self._foretell(first), chains, tf.reshape(valid, [-1])
             )

@@ -6,16 +6,15 @@ from keras_sllmr.compat import tf
 from keras_sllmr.errors import ConfigError
 
 
-def rotary(x: Any, places: Any, base: float = 10000.0) -> Any:
+def rotary(x: Any, base: float = 10000.0) -> Any:
     r"""Rotates each vector by angles that grow with its place in the sequence.
 
     With \(\theta_i = b^{-2i/d}\) the pair \((x_i, x_{i + d/2})\) of the vector at place
-    \(t\) is turned by \(t\,\theta_i\). Lengths stay, and the product of a
+    \(t = 0, 1, \dots\) is turned by \(t\,\theta_i\). Lengths stay, and the product of a
     rotated query and a rotated key depends on their places by the distance alone.
 
     Args:
         x: float `[batch, heads, T, d]`, d even.
-        places: int `[T]`. t of each, 0 the first of the sequence.
         base: float > 1. b: the larger, the slower the last pairs turn. Defaults to
             `10000.0`.
 
@@ -26,7 +25,7 @@ def rotary(x: Any, places: Any, base: float = 10000.0) -> Any:
         ConfigError: when d is odd or `base` is not above 1.
 
     Example:
-        >>> turned = rotary(tf.constant([[[[1.0, 0.0], [1.0, 0.0]]]]), tf.range(2))
+        >>> turned = rotary(tf.constant([[[[1.0, 0.0], [1.0, 0.0]]]]))
         >>> turned.numpy().round(2).tolist()
         [[[[1.0, 0.0], [0.5400000214576721, 0.8399999737739563]]]]
 
@@ -43,7 +42,8 @@ def rotary(x: Any, places: Any, base: float = 10000.0) -> Any:
         raise ConfigError(f"`base` must be above 1. Received: base={base}")
     half = x.shape[-1] // 2
     speeds = base ** (-tf.range(half, dtype=tf.float32) / half)
-    angles = tf.cast(places, tf.float32)[:, tf.newaxis] * speeds
+    places = tf.range(tf.shape(x)[-2], dtype=tf.float32)
+    angles = places[:, tf.newaxis] * speeds
     cosine, sine = tf.cos(angles), tf.sin(angles)
     first, second = tf.split(tf.cast(x, tf.float32), 2, axis=-1)
     turned = [first * cosine - second * sine, second * cosine + first * sine]

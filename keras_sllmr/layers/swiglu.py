@@ -61,12 +61,8 @@ class SwiGLU(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """See the class."""
-        # One product of all vectors: a batch of small ones takes longer, most of all
-        # their kernel's gradient.
-        x = tf.reshape(inputs, [-1, inputs.shape[-1]])
-        gate = tf.nn.silu(tf.matmul(x, self.gate))
-        out = tf.matmul(gate * tf.matmul(x, self.up), self.down)
-        return tf.reshape(out, tf.shape(inputs))
+        gate = tf.nn.silu(tf.matmul(inputs, self.gate))
+        return tf.matmul(gate * tf.matmul(inputs, self.up), self.down)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -169,10 +169,13 @@ class TrainingData:
         def referred(block: GuidanceBlocks) -> GuidanceBlocks:
             starts = range(0, len(block), _USERS_AT_ONCE)
             rows = np.arange(len(block))
-            parts = [
-                logits(self.block_features(block, rows[k : k + _USERS_AT_ONCE]))
-                for k in starts
-            ]
+
+            # Traced once: eagerly each part would copy the block and the tables.
+            @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
+            def of_rows(rows: Any) -> Any:
+                return logits(self.block_features(block, rows))
+
+            parts = [of_rows(rows[k : k + _USERS_AT_ONCE]) for k in starts]
             return replace(block, reference=np.concatenate(parts))
 
         self.blocks = {n: (referred(b), users) for n, (b, users) in self.blocks.items()}

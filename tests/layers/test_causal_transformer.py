@@ -93,12 +93,11 @@ def test_rms_norm_of_zeros_and_of_large_half_precision_numbers() -> None:
 
 def test_rotary_equals_complex_rotation() -> None:
     x = X.reshape(3, 1, 5, 8)
-    places = [0, 1, 2, 7, 3]
-    turned = rotary(tf.constant(x), tf.constant(places), base=50.0).numpy()
-    for t, place in enumerate(places):
+    turned = rotary(tf.constant(x), base=50.0).numpy()
+    for place in range(5):
         for row in range(3):
-            expected = _rotary(x[row, 0, t], place, base=50.0)
-            np.testing.assert_allclose(turned[row, 0, t], expected, atol=1e-6)
+            expected = _rotary(x[row, 0, place], place, base=50.0)
+            np.testing.assert_allclose(turned[row, 0, place], expected, atol=1e-6)
 
 
 @settings(max_examples=20, deadline=None)
@@ -111,8 +110,7 @@ def test_rotary_keeps_lengths_and_knows_distances_alone(
     query, key = np.random.default_rng(seed).normal(size=(2, 6)).astype(np.float32)
 
     def at(vector: np.ndarray) -> np.ndarray:
-        x = tf.constant(np.tile(vector, (1, 1, 81, 1)))
-        return rotary(x, tf.range(81)).numpy()[0, 0]
+        return rotary(tf.constant(np.tile(vector, (1, 1, 81, 1)))).numpy()[0, 0]
 
     queries, keys = at(query), at(key)
     sizes = np.linalg.norm(queries, axis=-1)
@@ -157,9 +155,6 @@ def test_transformer_equals_numpy() -> None:
     expected = _rms_norm(layer.norms[-1], x)
     found = layer(X, valid=tf.constant(VALID))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-    for every in (2, 3, 9):
-        some = layer(X, valid=tf.constant(VALID), every=every)
-        np.testing.assert_allclose(some, found[:, ::every], rtol=1e-5, atol=1e-5)
 
 
 @settings(max_examples=15, deadline=None)
@@ -251,6 +246,6 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ConfigError, match="`epsilon` must be positive"):
         RMSNorm(0.0)
     with pytest.raises(ConfigError, match="an even width"):
-        rotary(tf.ones([1, 1, 2, 3]), tf.range(2))
+        rotary(tf.ones([1, 1, 2, 3]))
     with pytest.raises(ConfigError, match="`base` must be above 1"):
-        rotary(tf.ones([1, 1, 2, 4]), tf.range(2), base=1.0)
+        rotary(tf.ones([1, 1, 2, 4]), base=1.0)
