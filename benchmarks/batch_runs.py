@@ -80,13 +80,17 @@ def started(command: Sequence[str], options: Sequence[str]) -> subprocess.Popen[
     )
 
 
-def finished(process: subprocess.Popen[bytes]) -> tuple[int, str, float]:
-    """Waits for a script: its exit code, what it said, its peak memory in MB.
+def finished(process: subprocess.Popen[bytes]) -> tuple[int, str, dict[str, float]]:
+    """Waits for a script: its exit code, what it said, and what it took.
 
-    The peak is that of the largest of it and its workers.
+    `cpu_seconds` are of it and its workers, `peak_mb` of the largest of them.
     """
     assert process.stderr is not None
     said = process.stderr.read().decode(errors="replace")
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, said, usage.ru_maxrss / 1024
+    took = {
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_mb": usage.ru_maxrss / 1024,
+    }
+    return process.returncode, said, took

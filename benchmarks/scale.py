@@ -6,7 +6,8 @@
 Makes tables of 10⁵, 10⁶ and 10⁷ synthetic interactions (ten a user, items by Zipf's law,
 texts of five words), and runs the pipelines on them one after another: the store, a
 local teacher's score table, a language model's requests, training records. Each is a
-process of its own; its peak memory is that of the largest of it and its workers.
+process of its own; core seconds are those of it and its workers, and peak memory is that
+of the largest of them.
 `in_process` is without Beam, `beam` the DirectRunner in memory, `processes` the one with
 two processes. Results are kept as they come in `scale.json`; killed, it goes on.
 
@@ -94,15 +95,15 @@ def tables(folder: Path, interactions: int, seed: int = 0) -> None:
 def measured(
     command: Sequence[str], options: Sequence[str], output: Path
 ) -> dict[str, float]:
-    """Runs a pipeline: seconds, peak megabytes and megabytes written."""
+    """Runs a pipeline: seconds, those of all cores, peak memory, megabytes written."""
     begun = time.monotonic()
-    code, said, peak = finished(started(command, options))
+    code, said, took = finished(started(command, options))
     if code:
         raise SystemExit(f"{' '.join(command)} failed:\n{said[-2000:]}")
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
     return {
         "seconds": time.monotonic() - begun,
-        "peak_mb": peak,
+        **took,
         "written_mb": size / 1e6,
     }
 
@@ -110,7 +111,7 @@ def measured(
 def plan(results: dict[str, Any], target: int = 10**9) -> str:
     """What an interaction costs in each stage, and what `target` of them would."""
     lines = [
-        "| runner | stage | µs an interaction | bytes | core hours at 10⁹ | GB |",
+        "| runner | stage | core µs an interaction | bytes | core hours at 10⁹ | GB |",
         "|---|---|---|---|---|---|",
     ]
     keys = [key.split("/") for key in results]
@@ -121,7 +122,7 @@ def plan(results: dict[str, Any], target: int = 10**9) -> str:
         less, more = (results[f"{n}/{runner}/{stage}"] for n in sizes)
         seconds, size = (
             (more[name] - less[name]) / (sizes[1] - sizes[0])
-            for name in ("seconds", "written_mb")
+            for name in ("cpu_seconds", "written_mb")
         )
         lines.append(
             f"| {runner} | {stage} | {seconds * 1e6:.1f} | {size * 1e6:.1f} | "
@@ -131,13 +132,13 @@ def plan(results: dict[str, Any], target: int = 10**9) -> str:
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
-    """Seconds and peak memory of each stage against the interactions."""
+    """Core seconds and peak memory of each stage against the interactions."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 4))
     stages = list(dict.fromkeys(key.split("/")[2] for key in results))
     for axis, measure, label in zip(
-        axes, ("seconds", "peak_mb"), ("seconds", "peak memory, MB"), strict=True
+        axes, ("cpu_seconds", "peak_mb"), ("core seconds", "peak, MB"), strict=True
     ):
         for colour, stage in enumerate(stages):
             for style, runner in zip(("-", "--", ":"), SIDES, strict=True):
