@@ -262,6 +262,44 @@ def test_workers_with_other_settings_are_refused(
     assert not (tmp_path / "two").exists()
 
 
+_SERVICE = """
+from keras_sllmr.compat import tf
+api = tf.data.experimental.service
+dispatcher = api.DispatchServer(api.DispatcherConfig(port=0, protocol="grpc"))
+address = dispatcher.target.split("://")[1]
+worker = api.WorkerServer(
+    api.WorkerConfig(dispatcher_address=address, port=0, protocol="grpc")
+)
+print(dispatcher.target, flush=True)
+worker.join()
+"""
+
+
+@pytest.mark.slow
+def test_input_from_the_service_of_another_process(
+    tmp_path: Path, world: Any, offline: OfflineInputs
+) -> None:
+    service = subprocess.Popen(
+        [sys.executable, "-c", _SERVICE], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert service.stdout is not None
+        served = train(
+            "sllmr",
+            world.split,
+            tmp_path / "served",
+            settings=TrainSettings.model_validate(PAIRWISE),
+            **offline.tables,
+            data_service=service.stdout.readline().strip(),
+        )
+    finally:
+        service.kill()
+        service.communicate()
+    one = _one_process("sllmr", PAIRWISE, tmp_path / "one", world, offline)
+    _assert_same(served, one)
+    assert {path.name for path in tmp_path.glob("[!.]*")} == {"served", "one"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "servers"), [("none", 1), ("sllmr", 2)])
 def test_parameter_servers(
