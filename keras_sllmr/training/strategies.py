@@ -29,7 +29,7 @@ def strategy_named(name: str, *, timeout: float = 600.0, part_mb: float = 64.0) 
     Args:
         name: `none`; `mirrored`: the devices of this machine; `multi_worker` or
             `parameter_server`: the processes that `TF_CONFIG` names.
-        timeout: float. Seconds that workers wait for one another before they give up.
+        timeout: float. Seconds that workers wait for one another to start.
         part_mb: float. Parameter servers share tables of more megabytes, each part at
             least so large; at most a part a server.
 
@@ -66,8 +66,9 @@ def strategy_named(name: str, *, timeout: float = 600.0, part_mb: float = 64.0) 
     chiefs = tasks.get("chief", [])
     everyone = [*chiefs, *tasks.get("worker", ())]
     meet(everyone, index + (job == "worker") * len(chiefs), timeout=timeout)
-    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
-    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    # No timeout of collectives: each starts a thread that sleeps until then. Workers
+    # that are lost are noticed by TensorFlow's health checks.
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def serve(name: str) -> bool:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.training.strategies import serve, strategy_named
@@ -64,6 +65,8 @@ def main(given):
             ],
             backup_every=given.get("backup_every"),
         )
+    # A thread a step would end a long training.
+    assert len(list(Path("/proc/self/task").glob("*"))) < 1000
 
 
 if __name__ == "__main__":
