@@ -159,7 +159,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
         axis.set_xlabel("interactions")
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=7)
+    axes[1].legend(fontsize=7, loc="upper left")
     figure.tight_layout()
     with replace_file(path) as beside:
         figure.savefig(beside, format=path.suffix[1:])
