@@ -19,7 +19,8 @@ class ResumableTraining(keras.callbacks.Callback):
 
     A run that was killed goes on after its last whole epoch, or the last backup within
     the next: model, optimizer, gate, the history and the means of the metrics that the
-    model has from the start are restored. Unlike `EarlyStopping` and `BackupAndRestore` apart, the patience survives too.
+    model has from the start are restored. Unlike `EarlyStopping` and `BackupAndRestore`
+    apart, the patience survives too.
 
     Args:
         folder: working folder for checkpoints.
