@@ -213,11 +213,8 @@ def _dense(rows: Any, width: int) -> Any:
 
 def _last(rows: Any, length: int) -> Any:
     """The last values of ragged rows, int32 `[rows, length]`, padded on the left."""
-    kept = tf.minimum(rows.row_lengths(), length)
-    lengths = rows.row_lengths()
-    place = tf.range(length, dtype=tf.int64) - length + lengths[:, None]
-    inside = place >= (lengths - kept)[:, None]
+    place = tf.range(length, dtype=tf.int64) - length + rows.row_lengths()[:, None]
     flat = tf.maximum(rows.row_starts()[:, None] + place, 0)
     values = tf.concat([tf.cast(rows.values, tf.int32), [0]], 0)
     found = tf.gather(values, tf.minimum(flat, tf.size(values, tf.int64) - 1))
-    return tf.where(inside, found, 0)
+    return tf.where(place >= 0, found, 0)
