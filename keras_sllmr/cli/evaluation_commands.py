@@ -78,6 +78,10 @@ def compare(
         Path | None, typer.Option(help="Folder for CSV, Markdown, LaTeX, HTML, JSON.")
     ] = None,
     name: Annotated[str, typer.Option(help="Title of the report.")] = "comparison",
+    published: Annotated[
+        Path | None,
+        typer.Option(help="CSV of published figures, to stand beside the results'."),
+    ] = None,
     baseline: Annotated[
         str, typer.Option(help="The method that the others are compared with.")
     ] = "none",
@@ -95,6 +99,7 @@ def compare(
     from keras_sllmr.cli.console import progress_bar
     from keras_sllmr.evaluation.compare import CompareSettings
     from keras_sllmr.evaluation.compare import compare as compare_results
+    from keras_sllmr.evaluation.published import beside, read_published
     from keras_sllmr.evaluation.result import find_results
 
     values = {
@@ -106,8 +111,12 @@ def compare(
     }
     settings = settings_of(CompareSettings, values, "compare")
     found = find_results(results)
+    if published is not None:
+        read_published(published)  # what is wrong with it is said before the work
     with progress_bar("Comparing") as progress:
         comparison = compare_results(found, settings=settings, progress=progress)
+    if published is not None:
+        comparison = beside(comparison, published)
     show_comparison({"name": name, **comparison}, to, json)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from keras_sllmr.evaluation.report.comparison import (
+    metric_names,
     number,
     remarks,
     signed,
@@ -30,8 +31,9 @@ def comparison_frame(comparison: Mapping[str, Any]) -> pd.DataFrame:
     Returns:
         Columns `domain`, `backbone`, `metric`, `slice`, `rows`, `users`, `method`,
         `label`, `seeds`, `value` (the mean over seeds), `spread` (their standard
-        deviation), and of the difference to the baseline `difference`, `low`, `high`,
-        `level`, `p_value`, `verdict` and `by_seed`; missing where there is none.
+        deviation), `published`, and of the difference to the baseline `difference`,
+        `low`, `high`, `level`, `p_value`, `verdict` and `by_seed`; missing where there
+        is none.
     """
     lines = []
     for group in comparison["groups"]:
@@ -40,13 +42,13 @@ def comparison_frame(comparison: Mapping[str, Any]) -> pd.DataFrame:
             for one in group["differences"]
         }
         methods = group["methods"]
-        metrics = dict.fromkeys(m for figures in methods.values() for m in figures)
-        for metric in (m for m in metrics if m not in _NO_METRICS):
+        for metric in metric_names(group):
             for name, counts in group["slices"].items():
                 for method, figures in methods.items():
                     if name not in figures.get(metric, {}):
                         continue
                     difference = compared.get((method, metric, name), {})
+                    published = figures.get("published", {})
                     by_seed = difference.get("by_seed", ())
                     lines.append(
                         {
@@ -60,6 +62,7 @@ def comparison_frame(comparison: Mapping[str, Any]) -> pd.DataFrame:
                             "seeds": len(figures["seeds"]),
                             "value": figures[metric][name],
                             "spread": figures["spread"].get(metric, {}).get(name),
+                            "published": published.get(metric, {}).get(name),
                             **{key: difference.get(key) for key in _OF_DIFFERENCES},
                             "by_seed": " ".join(map(str, by_seed)),
                         }
@@ -67,8 +70,6 @@ def comparison_frame(comparison: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-# What stands among a method's metrics besides them.
-_NO_METRICS = ("label", "seeds", "spread", "calibration", "full_sample")
 _OF_DIFFERENCES = ("difference", "low", "high", "level", "p_value", "verdict")
 
 
@@ -114,6 +115,12 @@ def caption(comparison: Mapping[str, Any]) -> str:
         "domains (max-t). Better or worse: the interval excludes zero."
     )
     return " ".join([told, *remarks(*comparison["groups"])])
+
+
+def with_published(value: Any, published: Any, mark: str = "") -> str:
+    """A figure, its mark, and beside it the published one if there is one."""
+    text = number(None if pd.isna(value) else value) + mark
+    return text if pd.isna(published) else f"{text} ({number(published)})"
 
 
 def _markdown(comparison: Mapping[str, Any], frame: pd.DataFrame) -> str:
@@ -171,8 +178,10 @@ def _parts(frame: pd.DataFrame) -> Any:
 def _pivot(part: pd.DataFrame) -> pd.DataFrame:
     """Domain, backbone and rows against methods; values with their verdicts' marks."""
     cells = [
-        number(None if pd.isna(value) else value) + _MARKS.get(str(verdict), "")
-        for value, verdict in zip(part["value"], part["verdict"], strict=True)
+        with_published(value, published, _MARKS.get(str(verdict), ""))
+        for value, verdict, published in zip(
+            part["value"], part["verdict"], part["published"], strict=True
+        )
     ]
     table = part.assign(cell=cells, n=part["rows"].map("{:,}".format))
     table = table.pivot(

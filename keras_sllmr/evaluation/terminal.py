@@ -23,7 +23,7 @@ from keras_sllmr.evaluation.report.comparison import (
     signed,
     slice_title,
 )
-from keras_sllmr.evaluation.tables import caption, comparison_frame
+from keras_sllmr.evaluation.tables import caption, comparison_frame, with_published
 
 _STYLES = {"better": "green", "worse": "red", "level": "dim"}
 # rich's SIMPLE_HEAD with an ASCII rule below the header.
@@ -156,7 +156,7 @@ def compare_tables(
                     Text(slice_title(line.slice) if new else ""),
                     f"{line.rows:,}" if new else "",
                     Text(printable(line.label)),
-                    number(line.value),
+                    with_published(line.value, line.published),
                     *([f"{line.spread:.4f}"] if spread else []),
                     _interval(line, plain),
                 )

@@ -6,6 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from keras_sllmr.evaluation.report.comparison import metric_names
+
 CARD_FILE = "MODEL_CARD.md"
 
 
@@ -84,9 +86,9 @@ def metrics_of(group: Mapping[str, Any], method: str) -> dict[str, Any]:
     found = group["methods"].get(method, {})
     sample = found.get("full_sample")
     figures = {
-        name: by_slice
-        for name, by_slice in found.items()
-        if isinstance(by_slice, dict) and name not in ("spread", "calibration")
+        name: found[name]
+        for name in metric_names({"methods": {method: found}})
+        if name in found
     }
     return {
         "figures": figures,

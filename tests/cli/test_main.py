@@ -179,9 +179,15 @@ def test_train_evaluate_export(run_sllmr, tmp_path, store):
     page.unlink()
     assert run_sllmr("report", tmp_path / "compared")[0] == 0
     assert page.read_bytes() == written
-    code, out, _ = run_sllmr("compare", tmp_path / "eval" / "sllmr.npz")
+    paper = tmp_path / "paper.csv"
+    head = "domain,backbone,method,metric,slice,value\n"
+    one = (tmp_path / "eval" / "sllmr.npz", "--replicates", 5, "--published", paper)
+    paper.write_text(f"{head}{store.name},deepfm,sllmr,auc_sampled,all,0.7531\n")
+    code, out, _ = run_sllmr("compare", *one)
     assert code == 0
-    assert "S-LLMR" in out
+    assert "S-LLMR" in out and "(0.7531)" in out
+    paper.write_text(head + "other,deepfm,sllmr,auc_sampled,all,0.7531\n")
+    assert run_sllmr("compare", *one)[0] == 2
 
     export = ("export", store, tmp_path / "sllmr", "--name", "m", "--to", tmp_path)
     code, out, _ = run_sllmr(

@@ -59,6 +59,15 @@ def test_files(comparison, tmp_path):
     assert "din_50" not in tex
 
 
+def test_what_a_method_read_is_no_metric(result_of):
+    results = [result_of("none"), result_of("kar", described=True, full_sample=9)]
+    plain = compare(results[:1], settings=CompareSettings(replicates=5))
+    found = compare(results, settings=CompareSettings(replicates=5))
+    frame = comparison_frame(found)
+    assert set(frame["metric"]) == set(comparison_frame(plain)["metric"])
+    assert "put together from the items' texts" in caption(found)
+
+
 def test_caption(comparison, result_of):
     assert "over users and seeds" in caption(comparison)
     fixed = CompareSettings(replicates=5, seeds="fixed")

@@ -10,7 +10,7 @@ from keras_sllmr.evaluation.verdict import LOWER_IS_BETTER, verdict
 BASELINE = "none"
 AUC_METRICS = ("auc_sampled", "auc_full")
 # What a method has by name that is no metric by slice.
-_NOT_METRICS = frozenset({"calibration", "spread"})
+_NOT_METRICS = frozenset({"calibration", "spread", "published"})
 
 # As a row's title, and inside a sentence.
 _SLICES = {
@@ -68,6 +68,7 @@ class ComparisonRow:
     values: dict[str, float | None]
     differences: dict[str, Difference]
     spread: dict[str, float | None] = field(default_factory=dict)
+    published: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def best(self) -> str | None:
@@ -126,7 +127,11 @@ def comparison_rows(
     methods = metrics.get("methods") or {}
     counts = metrics.get("slices") or {}
     found = differences(metrics)
-    spreads = {name: methods[name].get("spread") or {} for name in labels(metrics)}
+
+    def aside(key: str, metric: str, slice_: str) -> dict[str, float | None]:
+        kept = {name: methods[name].get(key) or {} for name in labels(metrics)}
+        return {name: (of.get(metric) or {}).get(slice_) for name, of in kept.items()}
+
     rows = []
     for metric in which:
         measured = {name: methods[name].get(metric) or {} for name in labels(metrics)}
@@ -149,10 +154,8 @@ def comparison_rows(
                         for one in found
                         if (one.metric, one.slice) == (metric, slice_)
                     },
-                    spread={
-                        name: (spreads[name].get(metric) or {}).get(slice_)
-                        for name in spreads
-                    },
+                    spread=aside("spread", metric, slice_),
+                    published=aside("published", metric, slice_),
                 )
             )
     return rows
@@ -239,6 +242,17 @@ def remarks(*groups: Mapping[str, Any]) -> list[str]:
         >>> remarks({"methods": {"kar": {"label": "KAR", "described": True}}})[0][:40]
         'What KAR reads was put together from the'
     """
+    return [*_published(groups), *estimates(*groups), *_described(groups)]
+
+
+def _published(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    sources = dict.fromkeys(
+        printable(group["published"]) for group in groups if group.get("published")
+    )
+    return [f"In parentheses: {listed(list(sources))}."] if sources else []
+
+
+def _described(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     by_label: dict[str, None] = {}
     for group in groups:
         names = labels(group)
@@ -246,13 +260,14 @@ def remarks(*groups: Mapping[str, Any]) -> list[str]:
             if method.get("described"):
                 by_label[names[name]] = None
     if not by_label:
-        return estimates(*groups)
+        return []
     read = "reads" if len(by_label) == 1 else "read"
-    described = (
-        f"What {listed(list(by_label))} {read} was put together from the items' texts, "
-        "not written by a language model."
-    )
-    return [*estimates(*groups), described]
+    return [
+        (
+            f"What {listed(list(by_label))} {read} was put together from the items' texts, "
+            "not written by a language model."
+        )
+    ]
 
 
 def estimates(*groups: Mapping[str, Any]) -> list[str]:
