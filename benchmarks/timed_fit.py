@@ -12,7 +12,8 @@ from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.training.batch import GUIDANCE
-from keras_sllmr.training.dataset import BatchSettings, TrainingData
+from keras_sllmr.training.batch_settings import BatchSettings
+from keras_sllmr.training.dataset import TrainingData
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.settings import BackboneSettings, TrainSettings
 from keras_sllmr.training.train import build_model

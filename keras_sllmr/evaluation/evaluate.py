@@ -12,8 +12,8 @@ from keras_sllmr.evaluation.heldout import TestRows
 from keras_sllmr.evaluation.pair_ranking import PairScorer, sampled_ranking
 from keras_sllmr.evaluation.result import Result
 from keras_sllmr.scoring.retrieval import require_retrieval
-from keras_sllmr.training.dataset import row_batches
 from keras_sllmr.training.feature_tables import FeatureTables, Retrieval
+from keras_sllmr.training.row_batches import row_batches
 
 
 def evaluate_model(

@@ -3,57 +3,25 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from keras_sllmr.compat import tf
-from keras_sllmr.errors import ConfigError, DataError
-from keras_sllmr.settings import Settings
-from keras_sllmr.store.draws import negatives, permutation
+from keras_sllmr.errors import ConfigError
 from keras_sllmr.store.score_table import ScoreTable
-from keras_sllmr.store.split import LeaveOneOut, Targets
+from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.training.batch import GUIDANCE, LABELLED, PROBES
+from keras_sllmr.training.batch_settings import BatchSettings
+from keras_sllmr.training.dealing import deal
+from keras_sllmr.training.epoch_plan import EpochPlan
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.guidance import GuidanceBlocks
 from keras_sllmr.training.row_inputs import RowInputs
 from keras_sllmr.training.share import Share
 from keras_sllmr.training.signals import SignalTables
 
-_NEGATIVE, _ORDER, _BLOCKS, _GATE_PROBES = 301, 302, 303, 304
 _USERS_AT_ONCE = 64
-#: half of them supervise and judge the gate.
-_FEWEST_PROBES = 4
-
-
-class BatchSettings(Settings):
-    """Sizes of a training batch.
-
-    Args:
-        rows: int. Labelled rows: positives, each with its negatives. Defaults to `128`.
-        negatives: int. Sampled negatives of a positive (K). Defaults to `1`.
-        negative_sampling: str. `uniform` over the catalogue, or `in_batch`: the next
-            positives of the batch, so by popularity; those that the user has seen give
-            way to uniform ones. Defaults to `uniform`.
-        guidance_users: int. Users whose LLM-scored candidates join a batch. Twice as
-            many cost a quarter more time and gained nothing on validation.
-        probe_users: int. Users whose reliability probe joins a batch.
-        gate_probes: int. Probes that supervise the gate, at most half of all there are;
-            a quarter of them is kept to judge it by. Their positives leave the labelled
-            rows, so that what the model says of them is out of sample.
-        cold_max: int. A user is cold with at most this many training events.
-        tail_share: float. Share of the catalogue that counts as long tail.
-    """
-
-    rows: int = Field(128, ge=2)
-    negatives: int = Field(1, ge=1)
-    negative_sampling: Literal["uniform", "in_batch"] = "uniform"
-    guidance_users: int = Field(2, ge=1)
-    probe_users: int = Field(2, ge=1)
-    gate_probes: int = Field(2000, ge=2)
-    cold_max: int = Field(3, ge=0)
-    tail_share: float = Field(0.2, gt=0, lt=1)
 
 
 class TrainingData:
@@ -99,8 +67,7 @@ class TrainingData:
         shuffled_from: int | None = None,
         seed: int = 0,
     ) -> None:
-        self.split, self.tables, self.seed = split, tables, seed
-        self.scores, self.row_inputs = scores, rows
+        self.split, self.tables, self.scores = split, tables, scores
         self.labelled_scores = labelled_pairs and scores is not None
         self.settings = settings = settings or BatchSettings()
         group = 1 + settings.negatives
@@ -124,40 +91,30 @@ class TrainingData:
         self.blocks: dict[str, tuple[GuidanceBlocks, int]] = {}
         self.held_out: GuidanceBlocks | None = None
         if scores is not None:
-            self._take_scores(scores, labelled_pairs, shuffled_from)
-        self.positives = min(settings.rows // group, len(self.train))
-
-    def _take_scores(
-        self, scores: ScoreTable, labelled_pairs: bool, shuffled_from: int | None
-    ) -> None:
-        """Deals the scored items out to guidance, the gate and its judges."""
-        split, settings, seed = self.split, self.settings, self.seed
-
-        def scored(probes: bool) -> GuidanceBlocks:
-            block = GuidanceBlocks.of(scores, probes=probes)
-            if shuffled_from is None:
-                return block
-            chosen = split.train_lengths[block.users] >= shuffled_from
-            return block.shuffled(chosen, seed)
-
-        guidance, probes = scored(probes=False), scored(probes=True)
-        if len(probes) < _FEWEST_PROBES:
-            raise DataError(
-                f"Guidance needs probes of at least {_FEWEST_PROBES} users. Received: "
-                f"{len(probes)}. Score more users, or turn the probes on."
+            dealt = deal(
+                split,
+                scores,
+                settings=settings,
+                labelled_pairs=labelled_pairs,
+                shuffled_from=shuffled_from,
+                seed=seed,
             )
-        order = permutation(len(probes), seed, _GATE_PROBES)
-        chosen = min(settings.gate_probes, len(probes) // 2)
-        judges = max(1, chosen // 4)
-        self.train = _without(split.train, probes.take(order[:chosen]))
-        self.held_out = probes.take(order[:judges])
-        if labelled_pairs:
-            guidance = guidance.joined(probes.take(order[chosen:]))
-        for name, block, users in (
-            (GUIDANCE, guidance, settings.guidance_users),
-            (PROBES, probes.take(order[judges:chosen]), settings.probe_users),
-        ):
-            self.blocks[name] = (block, min(users, len(block)))
+            self.train, self.held_out = dealt.train, dealt.held_out
+            for name, block, users in (
+                (GUIDANCE, dealt.guidance, settings.guidance_users),
+                (PROBES, dealt.probes, settings.probe_users),
+            ):
+                self.blocks[name] = (block, min(users, len(block)))
+        self._plan = EpochPlan(
+            split,
+            self.train,
+            settings=settings,
+            rows=rows,
+            blocks={
+                n: (len(block), users) for n, (block, users) in self.blocks.items()
+            },
+            seed=seed,
+        )
 
     def refer_to(self, logits: Callable[[dict[str, Any]], Any]) -> None:
         """Gives every block a reference model's logits.
@@ -183,6 +140,11 @@ class TrainingData:
             self.held_out = referred(self.held_out)
 
     @property
+    def positives(self) -> int:
+        """Positives of a batch."""
+        return self._plan.positives
+
+    @property
     def rows(self) -> int:
         """Labelled rows of a batch."""
         return self.positives * (1 + self.settings.negatives)
@@ -190,7 +152,7 @@ class TrainingData:
     @property
     def steps_per_epoch(self) -> int:
         """Full batches in an epoch."""
-        return len(self.train) // self.positives
+        return self._plan.steps
 
     def coverage(self, epoch: int = 0) -> float:
         """Share of an epoch's labelled rows that the score table has a score for."""
@@ -200,29 +162,8 @@ class TrainingData:
         return float(found.mean())
 
     def plan(self, epoch: int) -> dict[str, np.ndarray]:
-        """Row indices of an epoch's steps, each `[steps, ...]`."""
-        train, steps = self.train, self.steps_per_epoch
-        order = permutation(len(train), self.seed, _ORDER, epoch)
-        order = order[: steps * self.positives]
-        users, positions = train.users[order], train.positions[order]
-        given: dict[str, np.ndarray] = {}
-        if self.row_inputs is None:
-            drawn = self._negatives(users, positions, train.items[order], epoch)
-        else:
-            drawn, given = self.row_inputs.of_epoch(order, epoch)
-        shape = (steps, self.positives)
-        items = np.concatenate([train.items[order][:, np.newaxis], drawn], axis=1)
-        plan = {
-            "user": users.reshape(shape),
-            "position": positions.reshape(shape),
-            "item": items.reshape(*shape, -1),
-        }
-        for key, (name, (block, users_a_step)) in enumerate(self.blocks.items()):
-            rows = self._block_rows(len(block), steps * users_a_step, epoch, key)
-            plan[name] = rows.reshape(steps, users_a_step)
-        plan = {name: value.astype(np.int64) for name, value in plan.items()}
-        for name, values in given.items():
-            plan[name] = values.reshape(*shape, *values.shape[1:])
+        """Row indices of an epoch's steps, each `[steps, ...]`, see `EpochPlan`."""
+        plan = self._plan.of_epoch(epoch)
         if self.labelled_scores:
             plan["score"], plan["scored"] = self._joined(plan)
         return plan
@@ -232,36 +173,6 @@ class TrainingData:
         assert self.scores is not None
         scores, found = self.scores.lookup(plan["user"][..., np.newaxis], plan["item"])
         return np.where(found, scores, 0).astype(np.float32), found
-
-    def _negatives(
-        self, users: np.ndarray, positions: np.ndarray, items: np.ndarray, epoch: int
-    ) -> np.ndarray:
-        """Unseen items for each positive of the epoch, `[rows, K]`."""
-        columns = []
-        for k in range(self.settings.negatives):
-            # The first negative of a row does not depend on how many there are.
-            keys: list[Any] = [
-                self.seed,
-                _NEGATIVE,
-                epoch,
-                users,
-                positions,
-                *([k] if k else []),
-            ]
-            drawn = negatives(users, self.split.seen, *keys)
-            if self.settings.negative_sampling == "in_batch":
-                batches = items.reshape(-1, self.positives)
-                others = np.roll(batches, -1 - k, axis=1).ravel()
-                drawn = np.where(self.split.seen(users, others), drawn, others)
-            columns.append(drawn)
-        return np.stack(columns, axis=1)
-
-    def _block_rows(self, rows: int, wanted: int, epoch: int, key: int) -> np.ndarray:
-        cycles = range(-(-wanted // rows))
-        orders = [
-            permutation(rows, self.seed, _BLOCKS, key, epoch, cycle) for cycle in cycles
-        ]
-        return np.concatenate(orders)[:wanted]
 
     def dataset(
         self,
@@ -383,27 +294,3 @@ def _check_rows(scores: ScoreTable | None, settings: BatchSettings) -> None:
             f"negative a positive. Received: negatives={settings.negatives}, "
             f"negative_sampling={settings.negative_sampling!r}"
         )
-
-
-def _without(train: Targets, probes: GuidanceBlocks) -> Targets:
-    """The labelled rows but for the probes' hidden positives."""
-    longest = 1 + max(train.positions.max(), probes.positions.max())
-    keys = train.users * longest + train.positions
-    kept = ~np.isin(keys, probes.users * longest + probes.positions)
-    return Targets(train.users[kept], train.positions[kept], train.items[kept])
-
-
-def row_batches(
-    tables: FeatureTables, targets: Targets, items: np.ndarray, *, batch: int = 2048
-) -> Any:
-    """Feature batches of given rows, in order, for `predict` and `evaluate`.
-
-    Args:
-        tables: gathers the features.
-        targets: users and positions of the rows.
-        items: int `[rows]`. The items to score in place of the targets'.
-        batch: int. Rows a batch.
-    """
-    rows = (targets.users, targets.positions, items)
-    dataset = tf.data.Dataset.from_tensor_slices(rows).batch(batch)
-    return dataset.map(tables.features).prefetch(2)

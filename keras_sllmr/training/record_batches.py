@@ -8,7 +8,7 @@ from keras_sllmr.compat import tf
 from keras_sllmr.errors import ConfigError, DataError
 from keras_sllmr.store.schema import parsing_spec
 from keras_sllmr.training.batch import GUIDANCE, LABELLED, PROBES
-from keras_sllmr.training.dataset import BatchSettings
+from keras_sllmr.training.batch_settings import BatchSettings
 from keras_sllmr.training.feature_tables import ItemTables
 from keras_sllmr.training.records import TrainingRecords
 from keras_sllmr.training.signals import CountSignals

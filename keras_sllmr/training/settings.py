@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from keras_sllmr.settings import Settings
-from keras_sllmr.training.dataset import BatchSettings
+from keras_sllmr.training.batch_settings import BatchSettings
 
 Signal = Literal[
     "cold",

@@ -11,9 +11,9 @@ from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.scoring.examples import retrieval_of
 from keras_sllmr.scoring.platt import apply_platt, platt
-from keras_sllmr.training.dataset import row_batches
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.offline_inputs import OfflineInputs
+from keras_sllmr.training.row_batches import row_batches
 from keras_sllmr.training.settings import TrainSettings
 from keras_sllmr.training.train import train
 from keras_sllmr.training.trained_model import TrainedModel

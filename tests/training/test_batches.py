@@ -7,8 +7,9 @@ import pytest
 from keras_sllmr.compat import tf
 from keras_sllmr.errors import EndpointError
 from keras_sllmr.training.batch import LABELLED, one_batch
+from keras_sllmr.training.batch_settings import BatchSettings
 from keras_sllmr.training.batches import replica_batches
-from keras_sllmr.training.dataset import BatchSettings, TrainingData
+from keras_sllmr.training.dataset import TrainingData
 from keras_sllmr.training.plan_files import PlanFiles
 from keras_sllmr.training.share import Share
 from keras_sllmr.training.workers import Workers

@@ -2,16 +2,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from keras_sllmr.compat import tf
-from keras_sllmr.errors import ConfigError, DataError
+from keras_sllmr.errors import ConfigError
 from keras_sllmr.store.history import history_before
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.training.batch import GUIDANCE, LABELLED, PROBES
-from keras_sllmr.training.dataset import BatchSettings, TrainingData, row_batches
-from keras_sllmr.training.guidance import GuidanceBlocks
+from keras_sllmr.training.batch_settings import BatchSettings
+from keras_sllmr.training.dataset import TrainingData
 from keras_sllmr.training.signals import ITEM_SIGNALS
 
 Scores = Callable[[str], ScoreTable]
@@ -66,92 +65,6 @@ def _rows(plan: dict[str, np.ndarray], column: int) -> set[tuple[int, ...]]:
 
 def _first(data: TrainingData, **options: Any) -> Any:
     return next(iter(data.dataset(**options)))
-
-
-def test_plan_is_a_pure_function_of_seed_and_epoch(
-    world: Any, plain: TrainingData
-) -> None:
-    twin = TrainingData(world.split, world.tables, settings=SETTINGS, seed=3)
-    twin.plan(0)
-    for name, values in plain.plan(4).items():
-        np.testing.assert_array_equal(values, twin.plan(4)[name])
-
-
-def test_epochs_and_seeds_differ(world: Any, plain: TrainingData) -> None:
-    other = TrainingData(world.split, world.tables, settings=SETTINGS, seed=4)
-    for plan in (plain.plan(1), other.plan(0)):
-        assert (plan["user"] != plain.plan(0)["user"]).mean() > 0.8
-        shared = _rows(plan, column=1) & _rows(plain.plan(0), column=1)
-        assert len(shared) < 0.2 * len(_rows(plan, column=1))
-
-
-def test_each_positive_comes_once_an_epoch(world: Any, plain: TrainingData) -> None:
-    train = world.split.train
-    everything = set(zip(train.users, train.positions, train.items, strict=True))
-    plan = plain.plan(0)
-    assert plan["user"].shape == plan["position"].shape == (len(train) // 8, 8)
-    assert plan["item"].shape == (len(train) // 8, 8, 2)
-    assert _rows(plan, column=0) <= everything
-    assert len(_rows(plan, column=0)) == len(train) // 8 * 8
-
-
-def test_what_an_epoch_leaves_out_comes_in_another(
-    world: Any, plain: TrainingData
-) -> None:
-    assert len(world.split.train) % 8
-    drawn = set().union(*(_rows(plain.plan(epoch), column=0) for epoch in range(4)))
-    assert len(drawn) == len(world.split.train)
-
-
-def test_negatives_are_unseen(world: Any, plain: TrainingData) -> None:
-    plan = plain.plan(2)
-    drawn = plan["item"][..., 1:]
-    assert not world.split.seen(plan["user"][..., None], drawn).any()
-    assert drawn.min() >= 1 and drawn.max() <= world.split.store.n_items
-
-
-def test_several_negatives(world: Any, plain: TrainingData) -> None:
-    data = _data(world, negatives=3)
-    assert (data.positives, data.rows) == (8, 32)
-    plan = data.plan(2)
-    drawn = plan["item"][..., 1:]
-    assert drawn.shape == (data.steps_per_epoch, 8, 3)
-    assert not world.split.seen(plan["user"][..., None], drawn).any()
-    for a, b in ((0, 1), (0, 2), (1, 2)):
-        assert (drawn[..., a] != drawn[..., b]).mean() > 0.9
-    # The positives and the first negative are the same, however many there are.
-    np.testing.assert_array_equal(plan["item"][..., :2], plain.plan(2)["item"])
-    np.testing.assert_array_equal(plan["user"], plain.plan(2)["user"])
-
-
-def test_in_batch_negatives(world: Any) -> None:
-    """The next two positives of the batch, in a circle, or else a uniform draw."""
-    options = {"negatives": 2, "negative_sampling": "in_batch"}
-    plan = _data(world, **options).plan(1)
-    uniform = _data(world, negatives=2).plan(1)
-    users, items, seen = plan["user"], plan["item"], world.split.seen
-    np.testing.assert_array_equal(users, uniform["user"])
-    np.testing.assert_array_equal(items[..., 0], uniform["item"][..., 0])
-    taken = 0
-    for step in range(len(users)):
-        for row in range(8):
-            user = users[step, row]
-            for k in (1, 2):
-                other = items[step, (row + k) % 8, 0]
-                if seen(user, other):
-                    other = uniform["item"][step, row, k]
-                else:
-                    taken += 1
-                assert items[step, row, k] == other
-    assert not seen(users[..., None], items[..., 1:]).any()
-    assert 0.5 < taken / users.size / 2 < 1
-
-
-def test_in_batch_negatives_of_a_batch_of_one(world: Any) -> None:
-    """Its own positive is no negative."""
-    one = {"rows": 2, "negatives": 1}
-    plan = _data(world, **one, negative_sampling="in_batch").plan(0)
-    np.testing.assert_array_equal(plan["item"], _data(world, **one).plan(0)["item"])
 
 
 def test_no_room_for_the_negatives(world: Any) -> None:
@@ -226,16 +139,6 @@ def test_shapes_of_a_guided_batch(guided: TrainingData) -> None:
     spec = guided.dataset().element_spec[0]
     assert spec[LABELLED]["item"]["item"].shape == (8, 2)
     assert spec[GUIDANCE]["user"]["history"].shape == (5, 4)
-
-
-def test_every_block_comes_once_before_any_comes_twice(guided: TrainingData) -> None:
-    rows = guided.plan(0)[GUIDANCE].ravel()
-    size = len(guided.blocks[GUIDANCE][0])
-    cycles = np.split(rows, range(size, len(rows), size))
-    assert len(cycles) == 3
-    for cycle in cycles:
-        assert len(set(cycle)) == len(cycle)
-    assert cycles[0].tolist() != cycles[1].tolist()
 
 
 def _probed(guided: TrainingData) -> set[tuple[int, ...]]:
@@ -345,78 +248,9 @@ def test_without_labelled_scores(
     assert set(_first(unguided, blocks=())[0][LABELLED]) == {"user", "item"}
 
 
-def _users(blocks: GuidanceBlocks | None) -> set[int]:
-    assert blocks is not None
-    assert len(set(blocks.users)) == len(blocks)
-    return set(blocks.users)
-
-
-def test_who_gets_which_probes(world: Any, scores_of: Scores) -> None:
-    table = scores_of("right")
-    everything = _users(GuidanceBlocks.of(table, probes=True))
-    assert len(everything) == 40
-    for most, learn, judge in ((2000, 15, 5), (8, 6, 2), (2, 1, 1)):
-        data = _data(world, scores=table, gate_probes=most)
-        learnt, held = _users(data.blocks[PROBES][0]), _users(data.held_out)
-        assert (len(learnt), len(held)) == (learn, judge)
-        assert learnt | held <= everything and not learnt & held
-        again = _data(world, scores=table, gate_probes=most)
-        assert _users(again.held_out) == held
-
-
-def test_labelled_pairs_are_those_of_the_other_probes(
-    world: Any, scores_of: Scores
-) -> None:
-    table = scores_of("right")
-    data = _data(world, scores=table, labelled_pairs=True)
-    alone = _data(world, scores=table)
-    guidance, before = data.blocks[GUIDANCE][0], alone.blocks[GUIDANCE][0]
-    assert len(guidance) == len(before) + 20
-    for name in ("users", "positions"):
-        np.testing.assert_array_equal(
-            getattr(guidance, name)[: len(before)], getattr(before, name)
-        )
-    assert (before.labels == -1).all()
-    more = guidance.take(np.arange(len(before), len(guidance)))
-    assert (more.labels == 1).sum() == 20
-    shown = _users(data.blocks[PROBES][0]) | _users(data.held_out)
-    assert not _users(more) & shown
-
-
-def test_too_few_probes(tmp_path: Any, world: Any) -> None:
-    rows = [
-        {"user": user, "item": item, "score": item / 100, "position": 1, "label": label}
-        for user in (1, 2, 3)
-        for item, label in ((50, -1), (51, -1), (52, 1), (53, 0))
-    ]
-    table = ScoreTable.create(
-        tmp_path / "scores",
-        world.split.store,
-        pd.DataFrame(rows).assign(origin="x"),
-        teacher={},
-        settings={},
-        cost={},
-    )
-    with pytest.raises(DataError, match="at least 4 users. Received: 3"):
-        TrainingData(world.split, world.tables, scores=table)
-
-
 def test_labelled_pairs_cannot_be_shuffled(world: Any, scores_of: Scores) -> None:
     with pytest.raises(ConfigError, match="exclude each other.*shuffled_from=0"):
         _data(world, scores=scores_of("right"), labelled_pairs=True, shuffled_from=0)
-
-
-def test_shuffled_scores(world: Any, scores_of: Scores) -> None:
-    lengths = world.split.train_lengths
-    right = _data(world, scores=scores_of("right"))
-    for least in (0, 6, 99):
-        data = _data(world, scores=scores_of("right"), shuffled_from=least)
-        for name in (GUIDANCE, PROBES):
-            block, kept = data.blocks[name][0], right.blocks[name][0]
-            moved = (block.scores != kept.scores).any(axis=1)
-            assert not moved[lengths[block.users] < least].any()
-            chosen = lengths[block.users] >= least
-            assert not chosen.any() or moved[chosen].mean() > 0.5
 
 
 def test_a_reference_for_every_block(guided: TrainingData) -> None:
@@ -468,34 +302,3 @@ def test_coverage_is_the_share_of_rows_with_a_score(
     share = sum(pair in scored for pair in pairs) / len(pairs)
     assert 0 < share < 1 and guided.coverage() == pytest.approx(share)
     assert plain.coverage() == 0
-
-
-@pytest.mark.parametrize(
-    ("label", "found"), [(-1, "0 probe scores"), (1, "0 candidate scores")]
-)
-def test_no_pair_to_learn_from(
-    tmp_path: Any, world: Any, label: int, found: str
-) -> None:
-    rows = pd.DataFrame(
-        {"user": [1, 1], "item": [5, 6], "score": [0.25, 0.5], "origin": ["x"] * 2}
-    )
-    table = ScoreTable.create(
-        tmp_path / "scores",
-        world.split.store,
-        rows.assign(position=1, label=label),
-        teacher={},
-        settings={},
-        cost={},
-    )
-    with pytest.raises(DataError, match=f"scored differently. Received: {found}"):
-        TrainingData(world.split, world.tables, scores=table)
-
-
-def test_row_batches_keep_the_order(world: Any) -> None:
-    targets = world.split.validation
-    batches = list(row_batches(world.tables, targets, targets.items, batch=16))
-    assert [len(batch["item"]) for batch in batches] == [16, 16, 8]
-    expected = world.tables.features(targets.users, targets.positions, targets.items)
-    for name, values in expected.items():
-        parts = np.concatenate([batch[name] for batch in batches])
-        np.testing.assert_array_equal(parts, values)

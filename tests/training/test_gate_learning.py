@@ -9,7 +9,8 @@ from keras_sllmr.compat import keras, tf
 from keras_sllmr.layers.gate import Gate
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.training.batch import GUIDANCE
-from keras_sllmr.training.dataset import BatchSettings, TrainingData
+from keras_sllmr.training.batch_settings import BatchSettings
+from keras_sllmr.training.dataset import TrainingData
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.selective_model import SelectiveModel
 

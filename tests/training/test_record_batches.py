@@ -11,7 +11,7 @@ from keras_sllmr.losses.pairwise_hinge import PairwiseHinge
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.store.training_rows import TrainingRows
 from keras_sllmr.training.batch import GUIDANCE, LABELLED, PROBES
-from keras_sllmr.training.dataset import BatchSettings
+from keras_sllmr.training.batch_settings import BatchSettings
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.guidance import GuidanceBlocks
 from keras_sllmr.training.record_batches import RecordBatches

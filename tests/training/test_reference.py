@@ -11,10 +11,12 @@ from keras_sllmr.layers.gate import Gate
 from keras_sllmr.losses.evidence import Evidence
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.training.batch import GUIDANCE, PROBES
+from keras_sllmr.training.batch_settings import BatchSettings
 from keras_sllmr.training.callbacks.sampled_auc import SampledAUC
-from keras_sllmr.training.dataset import BatchSettings, TrainingData, row_batches
+from keras_sllmr.training.dataset import TrainingData
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.reference import fit_gate, fit_reference
+from keras_sllmr.training.row_batches import row_batches
 from keras_sllmr.training.selective_model import SelectiveModel
 
 Scores = Callable[[str], ScoreTable]

@@ -6,7 +6,8 @@ import pytest
 from keras_sllmr.errors import ConfigError, DataError
 from keras_sllmr.store.training_rows import TrainingRows
 from keras_sllmr.training.batch import LABELLED
-from keras_sllmr.training.dataset import BatchSettings, TrainingData
+from keras_sllmr.training.batch_settings import BatchSettings
+from keras_sllmr.training.dataset import TrainingData
 from keras_sllmr.training.row_inputs import RowInputs
 
 SETTINGS = BatchSettings(rows=16)

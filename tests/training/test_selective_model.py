@@ -17,7 +17,8 @@ from keras_sllmr.losses.pairs import score_gaps
 from keras_sllmr.losses.pairwise_hinge import PairwiseHinge
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.training.batch import GUIDANCE, LABELLED, PROBES, block_rows
-from keras_sllmr.training.dataset import BatchSettings, TrainingData
+from keras_sllmr.training.batch_settings import BatchSettings
+from keras_sllmr.training.dataset import TrainingData
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.lazy_adam import LazyAdam
 from keras_sllmr.training.selective_model import SelectiveModel

@@ -10,8 +10,8 @@ from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.store.draws import negatives as draw
 from keras_sllmr.store.split import LeaveOneOut
-from keras_sllmr.training.dataset import row_batches
 from keras_sllmr.training.feature_tables import FeatureTables
+from keras_sllmr.training.row_batches import row_batches
 
 _VALIDATION = 401
 

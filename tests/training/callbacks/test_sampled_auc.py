@@ -9,7 +9,7 @@ from keras_sllmr.backbones.registry import build_backbone
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
 from keras_sllmr.training.callbacks.sampled_auc import SampledAUC
-from keras_sllmr.training.dataset import row_batches
+from keras_sllmr.training.row_batches import row_batches
 
 
 def _auc(positives: list[float], negatives: list[float]) -> dict[str, Any]:
