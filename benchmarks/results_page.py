@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from keras_sllmr.evaluation.report.comparison import number, signed, slice_title
+from keras_sllmr.evaluation.report.comparison import signed, slice_title
 from keras_sllmr.evaluation.result import find_results
 from keras_sllmr.evaluation.tables import comparison_frame, with_published
 from keras_sllmr.io.atomic import read_json, replace_file
