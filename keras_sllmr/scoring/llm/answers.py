@@ -188,10 +188,10 @@ def _entries(answer: Answer, name: str) -> tuple[list[Any] | None, Counter[str]]
     problem = failure_of(answer)
     if not problem:
         cut_off = answer.finish == "length"
-        root = json_object(answer.content)
+        root = json_object(answer.said)
         if root is not None and isinstance(root.get(name), list):
             return root[name], Counter()
-        bad = "malformed" if answer.content.strip() else "empty"
+        bad = "malformed" if answer.said.strip() else "empty"
         problem = "truncated" if cut_off else bad
     return None, Counter({problem: 1})
 

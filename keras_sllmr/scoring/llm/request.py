@@ -70,6 +70,22 @@ class Answer:
     vectors: np.ndarray | None = None
     usage: Usage = field(default_factory=Usage)
 
+    @property
+    def said(self) -> str:
+        """What the model wrote, without the thoughts that some models put before it.
+
+        These end in `</think>`; where they were cut off there is nothing after them.
+
+        Example:
+            >>> Answer(content="<think>1 or 2? {2}</think>\\n{1}").said
+            '\\n{1}'
+        """
+        _, ended, after = self.content.rpartition("</think>")
+        thinking = self.content.lstrip().startswith("<think>")
+        if ended:
+            return after
+        return "" if thinking else self.content
+
 
 class Question(Protocol):
     """Something to be found out by one or more requests.

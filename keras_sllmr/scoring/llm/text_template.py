@@ -175,7 +175,7 @@ class TextTemplate:
         if answer.reason or answer.finish == "content_filter":
             return "", answer.reason or "refused"
         # Lone surrogates, which JSON can hold, can't be written anywhere.
-        text = answer.content.encode("utf-8", "replace").decode().strip()
+        text = answer.said.encode("utf-8", "replace").decode().strip()
         cut_off = "truncated" if answer.finish == "length" else ""
         ratings = self.settings.ratings
         if text and ratings and ratings.read(text) is None:

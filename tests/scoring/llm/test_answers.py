@@ -44,6 +44,8 @@ GOOD = _pairs((2, 0.25), (1, 1))
         GOOD,
         f"```json\n{GOOD}\n```",
         f"Here you are:\n```\n{GOOD}\n```\nAnything else?",
+        f"<think>Is it {_pairs((1, 0.5))}?</think>\n\n{GOOD}",
+        f"Thoughts that some servers open themselves: {{}}\n</think>{GOOD}",
         _pairs(("2", 0.25), ("1", 1.0)),
         _pairs((2, 0.25), (1, 1), (1, 1.0)).replace(', {"id": 1, "score": 1.0}', ""),
     ],
@@ -97,6 +99,8 @@ def test_answers_that_cannot_be_read(content: str, problem: str) -> None:
 def test_why_an_answer_ended() -> None:
     assert _scores(GOOD[:-10], finish="length")[1] == {"truncated": 1}
     assert _scores("", finish="length")[1] == {"truncated": 1}
+    assert _scores("<think>{", finish="length")[1] == {"truncated": 1}
+    assert _scores("<think>{}</think>\n")[1] == {"empty": 1}
     assert _scores(GOOD, finish="length") == ([1.0, 0.25], {})
     assert _scores(GOOD, finish="content_filter")[1] == {"refused": 1}
     assert _scores("", reason="http 500")[1] == {"http 500": 1}

@@ -101,6 +101,8 @@ def test_texts_stay_within_their_quotes(text: str) -> None:
         (Answer(content=" A b.\n"), ("A b.", ""), ("", "malformed")),
         (Answer(content="1 2 3 4"), ("1 2 3 4", ""), ("1 2 3 4", "")),
         (Answer(content="A b", finish="length"), ("A b", "truncated"), ("", "truncated")),
+        (Answer(content="<think>5?</think>1 2 3 4"), ("1 2 3 4", ""), ("1 2 3 4", "")),
+        (Answer(content="<think>5", finish="length"), ("", "truncated"), ("", "truncated")),
         (Answer(content=" \n"), ("", "empty"), ("", "empty")),
         (Answer(finish="length"), ("", "truncated"), ("", "truncated")),
         (Answer(content="No.", finish="content_filter"), ("", "refused"), ("", "refused")),
