@@ -77,8 +77,8 @@ class Answer:
         These end in `</think>`; where they were cut off there is nothing after them.
 
         Example:
-            >>> Answer(content="<think>1 or 2? {2}</think>\\n{1}").said
-            '\\n{1}'
+            >>> Answer(content="<think>1 or 2? {2}</think>{1}").said
+            '{1}'
         """
         _, ended, after = self.content.rpartition("</think>")
         thinking = self.content.lstrip().startswith("<think>")
