@@ -54,6 +54,17 @@ def platt(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
             "Scores can only be calibrated on rows of both labels, 1 and 0. Received: "
             f"{len(y)} rows with the labels {np.unique(y)[:5].tolist()}"
         )
+    return logistic(x, y)
+
+
+def logistic(margins: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    r"""Slope a and bias b that make margins log-odds of a positive, see `platt`.
+
+    Args:
+        margins: float `[rows]`, finite: log-odds or a model's logits.
+        labels: `[rows]`. 1 or 0.
+    """
+    x, y = np.asarray(margins, np.float64), np.asarray(labels, np.float64)
     design = np.stack([x, np.ones_like(x)])
     start = np.array([1.0, 0.0])
 

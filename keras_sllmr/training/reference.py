@@ -29,9 +29,10 @@ def fit_reference(
 ) -> list[dict[str, float]]:
     """Trains a plain model on the labelled rows for as long as its chances improve.
 
-    It stops at the best validation log-likelihood, which comes before the best AUC:
-    later the order still improves, but the margins are too sure of themselves to be
-    weighed against the LLM's.
+    It stops at the best validation log-likelihood of calibrated chances. A scale that
+    is wrong everywhere does no harm, the gate learns what the margins are worth. The
+    best AUC may come epochs later: the order still improves then, but some margins are
+    much surer of themselves than others that are as right.
 
     Args:
         model: a compiled model.
@@ -52,7 +53,7 @@ def fit_reference(
         folder,
         key=key,
         monitor="val_log_likelihood",
-        patience=1,
+        patience=2,
         every=every,
         agree=agree,
     )

@@ -8,6 +8,7 @@ import numpy as np
 from keras_sllmr.backbones.user_once import UserOnce
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.scoring.platt import logistic
 from keras_sllmr.store.draws import negatives as draw
 from keras_sllmr.store.split import LeaveOneOut
 from keras_sllmr.training.feature_tables import FeatureTables
@@ -22,8 +23,9 @@ class SampledAUC(keras.callbacks.Callback):
     - \(\mathrm{AUC} = \frac{1}{PN} \sum_{p,n} [s_p > s_n] + \tfrac12 [s_p = s_n]\)
       over the pool of all positives and negatives, so it compares rows of different
       users too;
-    - the mean log-likelihood of the rows' labels, as high as logits are right as chances
-      and not in their order alone. It means something only for a model of logits.
+    - the mean log-likelihood of the rows' labels, as high as a model can tell how sure
+      it is and not the order alone: of \(\sigma(a s + b)\) with the \(a \ge 0\) and b
+      that are best for it, as being too sure by a factor is easily set right.
 
     A model that gives NaN or infinity has both NaN. Callbacks see the logs in the order
     of the list, so those that monitor the AUC (`EarlyStopping`, `ModelCheckpoint`,
@@ -139,8 +141,7 @@ class SampledAUC(keras.callbacks.Callback):
         auc = likelihood = np.nan
         if np.isfinite(positives).all() and np.isfinite(negatives).all():
             auc = _auc(positives, negatives)
-            wrong = np.concatenate([-positives, negatives]).astype(np.float64)
-            likelihood = -float(np.logaddexp(0, wrong).mean())
+            likelihood = _likelihood(positives, negatives)
         logs["val_auc_sampled"], logs["val_log_likelihood"] = auc, likelihood
 
     def _scores(self) -> list[np.ndarray]:
@@ -185,3 +186,13 @@ def _auc(positives: np.ndarray, negatives: np.ndarray) -> float:
     below = np.searchsorted(ordered, positives, side="left")
     not_above = np.searchsorted(ordered, positives, side="right")
     return float((below + not_above).mean() / (2 * len(ordered)))
+
+
+def _likelihood(positives: np.ndarray, negatives: np.ndarray) -> float:
+    scores = np.concatenate([positives, negatives]).astype(np.float64)
+    labels = np.repeat([1.0, 0.0], [len(positives), len(negatives)])
+    slope, bias = logistic(scores, labels)
+    if slope < 0:  # What orders the wrong way round is worth no more than none.
+        slope, bias = 0.0, np.log(len(positives) / len(negatives))
+    margins = slope * scores + bias
+    return float((labels * margins - np.logaddexp(0, margins)).mean())

@@ -47,14 +47,23 @@ def test_scores_that_are_not_finite_have_no_auc() -> None:
         assert np.isnan([logs["val_auc_sampled"], logs["val_log_likelihood"]]).all()
 
 
-def test_log_likelihood() -> None:
-    """Of a positive at log-odds 1 and negatives at 1 and −2, by hand."""
-    logs = _auc([1.0], [1.0, -2.0])
-    expected = np.log([1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1)), 1 / (1 + np.exp(-2))])
-    assert logs["val_log_likelihood"] == pytest.approx(expected.mean())
-    assert _auc([0.0], [0.0])["val_log_likelihood"] == pytest.approx(-np.log(2))
-    # However wrong, it stays a number.
-    assert _auc([-1e4], [1e4])["val_log_likelihood"] == pytest.approx(-1e4)
+@pytest.mark.parametrize("factor", [1.0, 10.0, 100.0])
+def test_log_likelihood(factor: float) -> None:
+    """Three of four are right on either side, so the chances are 3/4, by any factor."""
+    right, wrong = factor * 1.0, -factor * 1.0
+    logs = _auc([right] * 3 + [wrong], [wrong] * 3 + [right])
+    expected = 0.75 * np.log(0.75) + 0.25 * np.log(0.25)
+    # The little ridge of the fit weighs more with few rows.
+    assert logs["val_log_likelihood"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_log_likelihood_of_what_is_no_better_than_chance() -> None:
+    one = np.log(1 / 3) / 3 + 2 * np.log(2 / 3) / 3
+    for positive, negatives in ((0.0, [0.0, 0.0]), (-1e4, [1e4, 1e4])):
+        found = _auc([positive], negatives)["val_log_likelihood"]
+        assert found == pytest.approx(one, abs=1e-3)
+    perfect = _auc([1e4], [-1e4])["val_log_likelihood"]
+    assert -1e-3 < perfect <= 0
 
 
 def test_is_public() -> None:
