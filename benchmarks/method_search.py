@@ -1,6 +1,7 @@
 """The hyper-parameters of every method, searched equally on one domain's validation.
 
-    python benchmarks/method_search.py --data runs/paper/data/beauty --work runs/search
+    python benchmarks/method_search.py --data runs/paper/data/beauty \\
+        --work runs/search/beauty
 
 For each method: four trials on DCNv2, the first with the defaults, the others chosen by
 `sllmr tune`'s search. What suits one backbone may not suit another, so `paper_grid.py`

@@ -1,13 +1,15 @@
-"""From the search to the grid of the paper's tables: which settings each cell gets.
+"""From the searches to the grid of the paper's tables: which settings each cell gets.
 
-    python benchmarks/paper_grid.py columns --search runs/search --out candidates.yaml
-    sllmr grid candidates.yaml --data FOLDER --runs runs
-    python benchmarks/paper_grid.py choose --search runs/search --results runs/candidates
+    python benchmarks/paper_grid.py columns --search runs/search --domain beauty \\
+        --out candidates_beauty.yaml
+    sllmr grid candidates_beauty.yaml --data FOLDER --runs runs
+    python benchmarks/paper_grid.py choose --search runs/search --results runs
 
-`columns` writes the grid that tries the two best trials of each method, found by
-`method_search.py` on DCNv2, on the other backbones: Beauty, seed 0. `choose` prints the
-overrides of `pipelines/grids/paper.yaml`: of a method's two trials the one whose model
-was better on validation, for each backbone. The test split is not read.
+`runs/search/DOMAIN` is what `method_search.py` wrote for a domain. `columns` writes the
+grid that tries the two best trials of each method, found there on DCNv2, on the other
+backbones: seed 0. `choose` prints the overrides of `pipelines/grids/paper.yaml`: for each
+domain and backbone, of a method's two trials the one whose model was better on
+validation. The test split is not read.
 """
 
 import argparse
@@ -22,6 +24,7 @@ SEARCHED = "dcnv2"
 OTHERS = ("deepfm", "xdeepfm", "autoint", "dcn", "din")
 COMPARED = ("none", "kd", "kar", "llm_cf", "sllmr")
 ABLATIONS = ("global", "pointwise")
+DOMAINS = ("beauty", "sports")
 
 
 def trials(search: Path, method: str) -> dict[str, dict[str, Any]]:
@@ -45,16 +48,16 @@ def nested(values: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def columns(search: Path, methods: list[str]) -> dict[str, Any]:
-    """The grid of all candidates."""
+def columns(search: Path, domain: str, methods: list[str]) -> dict[str, Any]:
+    """The grid of all candidates of a domain."""
     return {
-        "name": "candidates",
-        "domains": {"beauty": {"import": {"path": "beauty"}}},
+        "name": f"candidates_{domain}",
+        "domains": {domain: {"import": {"path": domain}}},
         "backbones": list(OTHERS),
         "methods": {
             column: {"method": method, "train": settings}
             for method in methods
-            for column, settings in trials(search, method).items()
+            for column, settings in trials(search / domain, method).items()
         },
         "seeds": [0],
         "full_seeds": [],
@@ -62,27 +65,31 @@ def columns(search: Path, methods: list[str]) -> dict[str, Any]:
     }
 
 
-def choose(search: Path, results: Path) -> list[dict[str, Any]]:
-    """Overrides of the settings, by backbone and method."""
+def choose(search: Path, results: Path, domain: str) -> list[dict[str, Any]]:
+    """Overrides of the settings of a domain, by backbone and method."""
     from keras_sllmr.evaluation.result import Result
 
     overrides = []
+    found = results / f"candidates_{domain}" / "results" / domain
     for method in (*COMPARED, *ABLATIONS):
-        options = trials(search, method)
+        options = trials(search / domain, method)
         best = {SEARCHED: f"{method}_a"}
         for backbone in OTHERS if method in COMPARED else ():
-            files = {
-                column: results / f"results/beauty/{backbone}-{column}-0.npz"
+            scores = {
+                column: Result.read(found / f"{backbone}-{column}-0.npz").about[
+                    "validation"
+                ]
                 for column in options
             }
-            scores = {
-                column: Result.read(file).about["validation"]
-                for column, file in files.items()
-            }
             best[backbone] = max(scores, key=lambda column: scores[column])
-            print(f"# {backbone} {method}: {scores}")
+            print(f"# {domain} {backbone} {method}: {scores}")
         overrides += [
-            {"backbone": backbone, "method": method, "train": options[column]}
+            {
+                "domain": domain,
+                "backbone": backbone,
+                "method": method,
+                "train": options[column],
+            }
             for backbone, column in best.items()
         ]
     return overrides
@@ -93,6 +100,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("columns")
     one.add_argument("--out", type=Path, required=True)
+    one.add_argument("--domain", choices=DOMAINS, required=True)
     one.add_argument("--methods", nargs="+", choices=COMPARED, default=list(COMPARED))
     two = commands.add_parser("choose")
     two.add_argument("--results", type=Path, required=True)
@@ -100,10 +108,14 @@ def main() -> None:
         command.add_argument("--search", type=Path, required=True)
     given = parser.parse_args()
     if given.command == "columns":
-        text = yaml.safe_dump(columns(given.search, given.methods), sort_keys=False)
-        given.out.write_text(text)
+        grid = columns(given.search, given.domain, given.methods)
+        given.out.write_text(yaml.safe_dump(grid, sort_keys=False))
     else:
-        found = choose(given.search, given.results)
+        found = [
+            override
+            for domain in DOMAINS
+            for override in choose(given.search, given.results, domain)
+        ]
         print(yaml.safe_dump({"overrides": found}, sort_keys=False))
 
 

@@ -114,7 +114,7 @@ def settings(results: Path) -> Frame:
     """What differs from the defaults in the training settings of each cell."""
     from keras_sllmr.training.settings import TrainSettings
 
-    told: dict[tuple[str, str], str] = {}
+    told: dict[tuple[str, str, str], str] = {}
     labels: dict[str, str] = {}
     for result in find_results([results]):
         about = result.about
@@ -124,17 +124,23 @@ def settings(results: Path) -> Frame:
             changed.pop(name, None)
         changed.get("backbone", {}).pop("name", None)
         text = ", ".join(f"{name} {value:g}" for name, value in _flat(changed))
-        key = (about["backbone"], about["method"])
+        key = (about["domain"], about["backbone"], about["method"])
         if told.setdefault(key, text or "defaults") != (text or "defaults"):
             raise SystemExit(f"Settings of {' '.join(key)} differ between cells.")
         labels[about["method"]] = about.get("label", about["method"])
     rows = [
-        (BACKBONES[backbone], labels[method], told[backbone, method])
+        (
+            domain.capitalize(),
+            BACKBONES[backbone],
+            labels[method],
+            told[domain, backbone, method],
+        )
+        for domain in dict.fromkeys(domain for domain, _, _ in told)
         for backbone in BACKBONES
         for method in dict.fromkeys((*METHODS, *ABLATIONS))
-        if (backbone, method) in told
+        if (domain, backbone, method) in told
     ]
-    return pd.DataFrame(rows, columns=["backbone", "method", "settings"])
+    return pd.DataFrame(rows, columns=["domain", "backbone", "method", "settings"])
 
 
 def _flat(nested: dict[str, Any]) -> list[tuple[str, Any]]:
