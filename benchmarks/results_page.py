@@ -19,7 +19,7 @@ import pandas as pd
 
 from keras_sllmr.evaluation.report.comparison import signed, slice_title
 from keras_sllmr.evaluation.result import find_results
-from keras_sllmr.evaluation.tables import comparison_frame, with_published
+from keras_sllmr.evaluation.tables import MARKS, comparison_frame, value_cells
 from keras_sllmr.io.atomic import read_json, replace_file
 
 BACKBONES = {
@@ -33,7 +33,6 @@ BACKBONES = {
 METHODS = ("none", "kd", "kar", "llm_cf", "sllmr")
 ABLATIONS = ("none", "global", "pointwise", "sllmr")
 SLICES = ("all", "cold", "tail", "tail_rows")
-_MARKS = {"better": "▲", "worse": "▼"}
 _BLOCK = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Frame = pd.DataFrame
@@ -61,13 +60,7 @@ def row_titles(frame: Frame) -> Frame:
 def values(frame: Frame, metric: str, slice_: str, methods: tuple[str, ...]) -> Frame:
     """Methods side by side: value, verdict against None, the paper's figure."""
     part = row_titles(chosen(frame, methods, metric=metric, slice=slice_))
-    cells = [
-        with_published(value, published, _MARKS.get(str(verdict), ""))
-        for value, verdict, published in zip(
-            part["value"], part["verdict"], part["published"], strict=True
-        )
-    ]
-    return _wide(part.assign(cell=cells), "label")
+    return _wide(part.assign(cell=value_cells(part)), "label")
 
 
 def differences(frame: Frame, metric: str, method: str) -> Frame:
@@ -98,13 +91,7 @@ def ablation(frame: Frame) -> Frame:
     """Table 3: the ablations on DCNv2, slices side by side, beside the paper's."""
     part = chosen(frame, ABLATIONS, metric="auc_sampled", backbone="dcnv2")
     part = row_titles(part[part["slice"].isin(SLICES)])
-    cells = [
-        with_published(value, published, _MARKS.get(str(verdict), ""))
-        for value, verdict, published in zip(
-            part["value"], part["verdict"], part["published"], strict=True
-        )
-    ]
-    part = part.assign(cell=cells, slice=part["slice"].map(slice_title))
+    part = part.assign(cell=value_cells(part), slice=part["slice"].map(slice_title))
     table = part.pivot(index=["domain", "label"], columns="slice", values="cell")
     rows = list(dict.fromkeys(zip(part["domain"], part["label"], strict=True)))
     return table.loc[rows, list(dict.fromkeys(part["slice"]))].reset_index()
@@ -154,7 +141,7 @@ def _flat(nested: dict[str, Any]) -> list[tuple[str, Any]]:
 def _difference(line: Any) -> str:
     if pd.isna(line.difference):
         return "-"
-    text = signed(line.difference) + _MARKS.get(str(line.verdict), "")
+    text = signed(line.difference) + MARKS.get(str(line.verdict), "")
     return (
         text
         if pd.isna(line.low)

@@ -111,12 +111,12 @@ def compare(
     }
     settings = settings_of(CompareSettings, values, "compare")
     found = find_results(results)
-    if published is not None:
-        read_published(published)  # what is wrong with it is said before the work
+    # What is wrong with the file is said before the work.
+    figures = None if published is None else read_published(published)
     with progress_bar("Comparing") as progress:
         comparison = compare_results(found, settings=settings, progress=progress)
-    if published is not None:
-        comparison = beside(comparison, published)
+    if published is not None and figures is not None:
+        comparison = beside(comparison, figures, source=published.stem)
     show_comparison({"name": name, **comparison}, to, json)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -57,26 +56,26 @@ def read_published(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def beside(
-    comparison: Mapping[str, Any], path: str | os.PathLike[str]
+    comparison: Mapping[str, Any], published: pd.DataFrame, *, source: str
 ) -> dict[str, Any]:
     """A comparison with the published figures of its own cells.
 
     Args:
         comparison: what `compare` gives.
-        path: what `read_published` reads. Figures of other domains, backbones, methods,
-            metrics or slices are left out.
+        published: what `read_published` gives. Figures of other domains, backbones,
+            methods, metrics or slices are left out.
+        source: str. What the figures are called, such as the file's name.
 
     Returns:
-        The comparison. Groups that have such figures get the file's name as `published`,
+        The comparison. Groups that have such figures get the source as `published`,
         and their methods the figures, by metric and slice, under the same name.
 
     Raises:
-        StoreError: as `read_published`.
-        ConfigError: as that, or when no figure is of this comparison.
+        ConfigError: when no figure is of this comparison.
     """
     of_group: dict[tuple[str, str], dict[str, Any]] = {}
-    lines = read_published(path)
-    for domain, backbone, method, metric, name, value in lines.itertuples(index=False):
+    lines = published.itertuples(index=False)
+    for domain, backbone, method, metric, name, value in lines:
         of_method = of_group.setdefault((domain, backbone), {}).setdefault(method, {})
         of_method.setdefault(metric, {})[name] = float(value)
     groups, some = [], False
@@ -91,14 +90,14 @@ def beside(
             }
             any_here |= bool(found)
             methods[method] = {**figures, **({"published": found} if found else {})}
-        source = {"published": Path(path).stem} if any_here else {}
-        groups.append({**group, **source, "methods": methods})
+        named = {"published": source} if any_here else {}
+        groups.append({**group, **named, "methods": methods})
         some |= any_here
     if not some:
         here = ", ".join(f"{g['domain']} {g['backbone']}" for g in groups)
         raise ConfigError(
             "Published figures must be of the domains, backbones, methods, metrics and "
-            f"slices that are compared. Received: {path} with none of {here}"
+            f"slices that are compared. Received: {source} with none of {here}"
         )
     return {**comparison, "groups": groups}
 

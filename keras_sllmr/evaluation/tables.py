@@ -18,7 +18,8 @@ from keras_sllmr.evaluation.report.comparison import (
 )
 from keras_sllmr.io.atomic import replace_file
 
-_MARKS = {"better": "▲", "worse": "▼"}
+#: by verdict.
+MARKS = {"better": "▲", "worse": "▼"}
 _LATEX_MARKS = {"▲": r"$^{\uparrow}$", "▼": r"$^{\downarrow}$"}
 
 
@@ -123,6 +124,16 @@ def with_published(value: Any, published: Any, mark: str = "") -> str:
     return text if pd.isna(published) else f"{text} ({number(published)})"
 
 
+def value_cells(lines: pd.DataFrame) -> list[str]:
+    """Of lines of a `comparison_frame`: figures, verdicts' marks, published figures."""
+    return [
+        with_published(value, published, MARKS.get(str(verdict), ""))
+        for value, verdict, published in zip(
+            lines["value"], lines["verdict"], lines["published"], strict=True
+        )
+    ]
+
+
 def _markdown(comparison: Mapping[str, Any], frame: pd.DataFrame) -> str:
     tests = "p: DeLong's test, rows and seeds as they are, adjusted by Holm."
     marks = "▲ better, ▼ worse than the baseline."
@@ -177,13 +188,7 @@ def _parts(frame: pd.DataFrame) -> Any:
 
 def _pivot(part: pd.DataFrame) -> pd.DataFrame:
     """Domain, backbone and rows against methods; values with their verdicts' marks."""
-    cells = [
-        with_published(value, published, _MARKS.get(str(verdict), ""))
-        for value, verdict, published in zip(
-            part["value"], part["verdict"], part["published"], strict=True
-        )
-    ]
-    table = part.assign(cell=cells, n=part["rows"].map("{:,}".format))
+    table = part.assign(cell=value_cells(part), n=part["rows"].map("{:,}".format))
     table = table.pivot(
         index=["domain", "backbone", "n"], columns="label", values="cell"
     )

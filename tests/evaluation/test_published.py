@@ -37,7 +37,7 @@ def paper(tmp_path):
 
 
 def test_only_what_is_compared_is_taken(comparison, paper):
-    together = beside(comparison, paper)
+    together = beside(comparison, read_published(paper), source="paper")
     deepfm, din = together["groups"]
     assert deepfm["methods"]["none"]["published"] == {"auc_sampled": {"all": 0.7853}}
     assert "published" not in deepfm["methods"]["sllmr"]
@@ -54,7 +54,7 @@ def test_only_what_is_compared_is_taken(comparison, paper):
 
 
 def test_every_form_shows_both_figures(comparison, paper, tmp_path):
-    together = beside(comparison, paper)
+    together = beside(comparison, read_published(paper), source="paper")
     ours = comparison["groups"][0]["methods"]["none"]["auc_sampled"]["all"]
     both = f"{ours:.4f} (0.7853)"
     _, markdown, latex = write_tables(together, tmp_path / "out", stem="table")
@@ -72,7 +72,7 @@ def test_every_form_shows_both_figures(comparison, paper, tmp_path):
 def test_none_of_this_comparison(comparison, paper):
     paper.write_text(HEAD + "toys,deepfm,none,auc_sampled,all,.3\n")
     with pytest.raises(ConfigError, match="with none of shop deepfm, shop din"):
-        beside(comparison, paper)
+        beside(comparison, read_published(paper), source="paper")
 
 
 @pytest.mark.parametrize(
