@@ -18,8 +18,8 @@ METHODS = ("none", "kd", "kar", "llm_cf", "pointwise", "global", "sllmr")
 TRIALS, BEST = 4, 2
 
 SHARED = {
-    "learning_rate": {"low": 0.0003, "high": 0.003, "log": True},
-    "backbone.hyperparameters.dnn_dropout": {"low": 0.1, "high": 0.6, "step": 0.1},
+    "learning_rate": {"low": 0.0003, "high": 0.005, "log": True},
+    "backbone.hyperparameters.dnn_dropout": {"low": 0.0, "high": 0.5, "step": 0.1},
 }
 GUIDED = {
     "selective.weight": {"low": 0.3, "high": 3.0, "log": True},
