@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from keras_sllmr.evaluation.report.comparison import signed, slice_title
+from keras_sllmr.evaluation.report.wording import signed, slice_title
 from keras_sllmr.evaluation.result import find_results
 from keras_sllmr.evaluation.tables import MARKS, comparison_frame, value_cells
 from keras_sllmr.io.atomic import read_json, replace_file

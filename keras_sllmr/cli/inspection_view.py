@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_sllmr.cli.console import out
-from keras_sllmr.evaluation.report.comparison import number, printable
+from keras_sllmr.evaluation.report.wording import number, printable
 from keras_sllmr.evaluation.terminal import titled_table
 
 _BAR = 40

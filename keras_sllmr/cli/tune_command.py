@@ -112,7 +112,7 @@ def trial_table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Table:
         rows: of `training.trials.trial_rows`.
         names: dotted names of what was searched.
     """
-    from keras_sllmr.evaluation.report.comparison import number, seconds
+    from keras_sllmr.evaluation.report.wording import number, seconds
     from keras_sllmr.evaluation.terminal import titled_table
     from keras_sllmr.training.search_space import value_of
 

@@ -9,13 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from keras_sllmr.evaluation.report.comparison import (
-    metric_names,
-    number,
-    remarks,
-    signed,
-    slice_title,
-)
+from keras_sllmr.evaluation.report.comparison import metric_names
+from keras_sllmr.evaluation.report.sentences import remarks
+from keras_sllmr.evaluation.report.wording import number, signed, slice_title
 from keras_sllmr.io.atomic import replace_file
 
 #: by verdict.

@@ -16,9 +16,11 @@ from keras_sllmr.evaluation.report.comparison import (
     comparison_rows,
     labels,
     levels,
+)
+from keras_sllmr.evaluation.report.sentences import remarks
+from keras_sllmr.evaluation.report.wording import (
     number,
     printable,
-    remarks,
     seconds,
     signed,
     slice_title,

@@ -10,7 +10,7 @@ from keras_sllmr.cli.config import DataConfig
 from keras_sllmr.cli.grid import Grid
 from keras_sllmr.cli.grid_config import Cell, load_grid
 from keras_sllmr.evaluation.compare import CompareSettings, compare
-from keras_sllmr.evaluation.report.comparison import remarks
+from keras_sllmr.evaluation.report.sentences import remarks
 from keras_sllmr.store.examples import Examples
 from keras_sllmr.store.feature_store import FeatureStore
 from keras_sllmr.store.knowledge import Knowledge

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_sllmr.evaluation.report import plots
-from keras_sllmr.evaluation.report.comparison import labels, number, places
+from keras_sllmr.evaluation.report.comparison import labels, places
 from keras_sllmr.evaluation.report.parts import Panel, Section, Table
+from keras_sllmr.evaluation.report.wording import number
 
 
 def calibration_section(metrics: Mapping[str, Any]) -> Section:

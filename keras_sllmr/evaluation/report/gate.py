@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_sllmr.evaluation.report.calibration import calibration_parts
-from keras_sllmr.evaluation.report.comparison import labels, number, printable
+from keras_sllmr.evaluation.report.comparison import labels
 from keras_sllmr.evaluation.report.heat_map import heat_map
 from keras_sllmr.evaluation.report.learning import curve_panel, epoch_points
 from keras_sllmr.evaluation.report.parts import Panel, Section, Table
 from keras_sllmr.evaluation.report.plots import Line
+from keras_sllmr.evaluation.report.wording import number, printable
 
 # Label, series and dashes of each mean of the gate.
 _LINES = {

@@ -5,16 +5,12 @@ from typing import Any
 
 from keras_sllmr.evaluation.report.comparison import (
     AUC_METRICS,
-    HEADLINE_SLICES,
     Difference,
     baseline,
     differences,
     labels,
     lead_method,
     places,
-    printable,
-    slice_phrase,
-    slice_title,
 )
 from keras_sllmr.evaluation.report.gains import Category, Mark, gain_bars, seed_dots
 from keras_sllmr.evaluation.report.groups import (
@@ -24,7 +20,9 @@ from keras_sllmr.evaluation.report.groups import (
     merged,
 )
 from keras_sllmr.evaluation.report.parts import Key, Panel, Section
+from keras_sllmr.evaluation.report.sentences import HEADLINE_SLICES
 from keras_sllmr.evaluation.report.svg import series
+from keras_sllmr.evaluation.report.wording import printable, slice_phrase, slice_title
 
 _SLICES_A_PANEL = 3
 

@@ -5,17 +5,11 @@ from typing import Any
 
 from keras_sllmr.evaluation.report.comparison import (
     AUC_METRICS,
-    HEADLINE_SLICES,
     baseline,
     comparison_rows,
     differences,
     labels,
     metric_names,
-    metric_title,
-    printable,
-    remarks,
-    signed,
-    slice_title,
 )
 from keras_sllmr.evaluation.report.group_figures import (
     lead_gains,
@@ -39,6 +33,13 @@ from keras_sllmr.evaluation.report.parts import (
     Table,
 )
 from keras_sllmr.evaluation.report.sections import methods_section
+from keras_sllmr.evaluation.report.sentences import HEADLINE_SLICES, remarks
+from keras_sllmr.evaluation.report.wording import (
+    metric_title,
+    printable,
+    signed,
+    slice_title,
+)
 
 _OTHER = "Other metrics and slices"
 Groups = Sequence[Mapping[str, Any]]

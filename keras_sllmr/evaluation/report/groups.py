@@ -9,16 +9,13 @@ from typing import Any
 
 from keras_sllmr.evaluation.report.comparison import (
     AUC_METRICS,
-    HEADLINE_SLICES,
     baseline,
     differences,
-    headline,
     labels,
     lead_method,
-    listed,
-    printable,
-    slice_phrase,
 )
+from keras_sllmr.evaluation.report.sentences import HEADLINE_SLICES, headline
+from keras_sllmr.evaluation.report.wording import listed, printable, slice_phrase
 
 VERDICTS = ("better", "level", "worse")
 _CORRECTIONS = {

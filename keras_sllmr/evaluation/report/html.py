@@ -10,12 +10,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from keras_sllmr.evaluation.report.comparison import (
-    headline,
-    number,
-    printable,
-    signed,
-)
 from keras_sllmr.evaluation.report.groups import (
     backbone,
     by_domain,
@@ -23,6 +17,8 @@ from keras_sllmr.evaluation.report.groups import (
     groups_of,
     level,
 )
+from keras_sllmr.evaluation.report.sentences import headline
+from keras_sllmr.evaluation.report.wording import number, printable, signed
 from keras_sllmr.io.atomic import replace_file
 
 _HERE = Path(__file__).parent

@@ -4,15 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_sllmr.evaluation.report import plots
-from keras_sllmr.evaluation.report.comparison import (
-    labels,
-    number,
-    places,
-    printable,
-)
+from keras_sllmr.evaluation.report.comparison import labels, places
 from keras_sllmr.evaluation.report.parts import Key, Panel, Section, Table
 from keras_sllmr.evaluation.report.plots import Line
 from keras_sllmr.evaluation.report.svg import series
+from keras_sllmr.evaluation.report.wording import number, printable
 
 _VALIDATION = "val_auc_sampled"
 

@@ -11,12 +11,7 @@ from keras_sllmr.evaluation.report.comparison import (
     labels,
     levels,
     metric_names,
-    metric_title,
     places,
-    printable,
-    remarks,
-    seconds,
-    slice_title,
 )
 from keras_sllmr.evaluation.report.gains import Category, Mark, gain_bars
 from keras_sllmr.evaluation.report.gate import gate_section
@@ -29,8 +24,15 @@ from keras_sllmr.evaluation.report.parts import (
     Section,
     Table,
 )
+from keras_sllmr.evaluation.report.sentences import remarks
 from keras_sllmr.evaluation.report.svg import series
 from keras_sllmr.evaluation.report.teacher import teacher_section
+from keras_sllmr.evaluation.report.wording import (
+    metric_title,
+    printable,
+    seconds,
+    slice_title,
+)
 
 # With more rows than these, metrics other than the AUCs are folded away.
 _MANY_ROWS = 40

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_sllmr.evaluation.report import plots
-from keras_sllmr.evaluation.report.comparison import number, printable, slice_title
 from keras_sllmr.evaluation.report.parts import Panel, Section, Table
+from keras_sllmr.evaluation.report.wording import number, printable, slice_title
 
 
 def teacher_section(metrics: Mapping[str, Any]) -> Section:

@@ -1,19 +1,12 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from keras_sllmr.evaluation.report.comparison import (
     Difference,
     comparison_rows,
-    headline,
     labels,
     lead_method,
     levels,
     places,
-    printable,
-    seconds,
-    signed,
-    slice_title,
 )
 
 
@@ -41,14 +34,6 @@ def test_verdict_needs_an_interval_without_zero(low, high, metric, verdict):
 
 def test_difference_reads_as_value_and_interval():
     assert str(difference(-0.006, 0.03)) == "+.0120 [-.0060, +.0300]"
-
-
-@given(st.floats(-2, 2))
-def test_signed_is_the_rounded_value(value):
-    text = signed(value)
-    assert text[0] in "+-" and len(text.split(".")[1]) == 4
-    assert abs(float(text) - value) <= 0.5001e-4
-    assert text != "-.0000"
 
 
 def test_rows_follow_metric_then_slice_and_skip_what_nobody_has(metrics):
@@ -85,48 +70,8 @@ def test_other_baselines_and_unknown_differences_are_left_out(metrics):
     assert rows[2].differences
 
 
-def test_headline_says_better_level_and_worse(metrics):
-    assert headline(metrics) == [
-        (
-            "By auc_sampled, S-LLMR is better than None on all rows (+.0110); "
-            "worse on long-tail items (-.0191); level on cold users."
-        ),
-        "By auc_full, S-LLMR is level with None on all rows.",
-    ]
-
-
-def test_headline_lists_places_and_can_be_all_worse(metrics):
-    for one in metrics["differences"]:
-        one.update(difference=-0.02, low=-0.03, high=-0.01)
-    assert headline(metrics)[0] == (
-        "By auc_sampled, S-LLMR is worse than None on all rows (-.0200), "
-        "cold users (-.0200) and long-tail items (-.0200)."
-    )
-
-
-def test_headline_without_a_comparison(metrics):
-    metrics["differences"] = []
-    assert headline(metrics) == [
-        "No method was compared with the baseline in this run."
-    ]
-    assert headline({}) == headline(metrics)
-
-
 def test_lead_is_the_last_compared_method_when_there_is_no_sllmr(metrics):
     for one in metrics["differences"]:
         one["method"] = "kd"
     assert lead_method(metrics) == "kd"
     assert lead_method({}) is None
-
-
-def test_printable_drops_what_drives_terminals():
-    assert printable("a\x1b[31mb\nc\u202e") == "a [31mb c "
-    assert slice_title("new\x07slice") == "new slice"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.04, "0.0 s"), (59.96, "1 min 00 s"), (3599.6, "1 h 00 min")],
-)
-def test_seconds_carry_over(value, text):
-    assert seconds(value) == text
