@@ -3,13 +3,15 @@
     python benchmarks/paper_grid.py columns --search runs/search --domain beauty \\
         --out candidates_beauty.yaml
     sllmr grid candidates_beauty.yaml --data FOLDER --runs runs
-    python benchmarks/paper_grid.py choose --search runs/search --results runs
+    python benchmarks/paper_grid.py note --search runs/search --results runs
+    python benchmarks/paper_grid.py choose --search runs/search
 
 `runs/search/DOMAIN` is what `method_search.py` wrote for a domain. `columns` writes the
 grid that tries the two best trials of each method, found there on DCNv2, on the other
-backbones: seed 0. `choose` prints the overrides of `pipelines/grids/paper.yaml`: for each
-domain and backbone, of a method's two trials the one whose model was better on
-validation. The test split is not read.
+backbones: seed 0. `note` adds their validation figures to the searches' files. `choose`
+prints the overrides of `pipelines/grids/paper.yaml`: for each domain and backbone, of a
+method's two trials the one whose model was better on validation, once both were tried.
+No choice reads the test split.
 """
 
 import argparse
@@ -65,24 +67,38 @@ def columns(search: Path, domain: str, methods: list[str]) -> dict[str, Any]:
     }
 
 
-def choose(search: Path, results: Path, domain: str) -> list[dict[str, Any]]:
-    """Overrides of the settings of a domain, by backbone and method."""
+def note(search: Path, results: Path, domain: str) -> None:
+    """Adds the validation figures of a domain's candidates to their searches' files."""
     from keras_sllmr.evaluation.result import Result
 
-    overrides = []
     found = results / f"candidates_{domain}" / "results" / domain
+    for method in COMPARED:
+        path = search / domain / f"{method}.json"
+        if not path.exists():
+            continue
+        about = json.loads(path.read_text())
+        for backbone in OTHERS:
+            figures = about.setdefault("backbones", {}).setdefault(backbone, {})
+            for column in trials(search / domain, method):
+                result = found / f"{backbone}-{column}-0.npz"
+                if result.exists():
+                    figures[column] = Result.read(result).about["validation"]
+        path.write_text(json.dumps(about, indent=1))
+
+
+def choose(search: Path, domain: str) -> list[dict[str, Any]]:
+    """Overrides of the settings of a domain, by backbone and method."""
+    overrides = []
     for method in (*COMPARED, *ABLATIONS):
+        path = search / domain / f"{method}.json"
+        if not path.exists():
+            continue
         options = trials(search / domain, method)
         best = {SEARCHED: f"{method}_a"}
-        for backbone in OTHERS if method in COMPARED else ():
-            scores = {
-                column: Result.read(found / f"{backbone}-{column}-0.npz").about[
-                    "validation"
-                ]
-                for column in options
-            }
-            best[backbone] = max(scores, key=lambda column: scores[column])
-            print(f"# {domain} {backbone} {method}: {scores}")
+        tried = json.loads(path.read_text()).get("backbones", {})
+        for backbone, figures in tried.items():
+            if set(figures) == set(options):
+                best[backbone] = max(figures, key=lambda column: figures[column])
         overrides += [
             {
                 "domain": domain,
@@ -102,19 +118,21 @@ def main() -> None:
     one.add_argument("--out", type=Path, required=True)
     one.add_argument("--domain", choices=DOMAINS, required=True)
     one.add_argument("--methods", nargs="+", choices=COMPARED, default=list(COMPARED))
-    two = commands.add_parser("choose")
+    two = commands.add_parser("note")
     two.add_argument("--results", type=Path, required=True)
-    for command in (one, two):
+    three = commands.add_parser("choose")
+    for command in (one, two, three):
         command.add_argument("--search", type=Path, required=True)
     given = parser.parse_args()
     if given.command == "columns":
         grid = columns(given.search, given.domain, given.methods)
         given.out.write_text(yaml.safe_dump(grid, sort_keys=False))
+    elif given.command == "note":
+        for domain in DOMAINS:
+            note(given.search, given.results, domain)
     else:
         found = [
-            override
-            for domain in DOMAINS
-            for override in choose(given.search, given.results, domain)
+            override for domain in DOMAINS for override in choose(given.search, domain)
         ]
         print(yaml.safe_dump({"overrides": found}, sort_keys=False))
 

@@ -161,10 +161,17 @@ class SelectiveModel(keras.Model):
                 loss += self.distillation_weight * distilled
             # The optimizer adds up what the replicas give.
             share = loss / replicas() if replicas() > 1 else loss
+            # Keras wraps the optimizer under `mixed_float16`: gradients would underflow.
+            scaled = isinstance(
+                self.optimizer, keras.mixed_precision.LossScaleOptimizer
+            )
+            share = self.optimizer.get_scaled_loss(share) if scaled else share
         # A plain batch leaves the gate without a gradient: zero, not a warning a step.
         gradients = tape.gradient(
             share, self.trainable_variables, unconnected_gradients="zero"
         )
+        if scaled:
+            gradients = self.optimizer.get_unscaled_gradients(gradients)
         self.optimizer.apply_gradients(
             zip(gradients, self.trainable_variables, strict=True)
         )

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -623,17 +623,47 @@ def test_ways_to_run_give_the_same_losses(
         np.testing.assert_allclose(values, graph_history[name], rtol=1e-5)
 
 
-def test_mixed_precision(make_backbone: MakeBackbone, batches: Any) -> None:
-    policy = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
-        model = _model(make_backbone(), run_eagerly=True)
-        logs = model.fit(batches, verbose=0).history
-        alpha, _ = model.pair_weights(next(iter(batches))[0][GUIDANCE])
-    finally:
-        keras.mixed_precision.set_global_policy(policy)
+@pytest.fixture
+def precision() -> Iterator[Callable[[str], None]]:
+    before = keras.mixed_precision.global_policy()
+    yield keras.mixed_precision.set_global_policy
+    keras.mixed_precision.set_global_policy(before)
+
+
+def test_mixed_precision(
+    make_backbone: MakeBackbone, batches: Any, precision: Callable[[str], None]
+) -> None:
+    precision("mixed_bfloat16")
+    model = _model(make_backbone(), run_eagerly=True)
+    logs = model.fit(batches, verbose=0).history
+    alpha, _ = model.pair_weights(next(iter(batches))[0][GUIDANCE])
     assert np.isfinite([values[0] for values in logs.values()]).all()
     assert alpha.dtype == tf.float32 and np.isfinite(alpha).all()
+
+
+def test_half_precision_scales_the_loss(
+    make_backbone: MakeBackbone, batches: Any, precision: Callable[[str], None]
+) -> None:
+    """So that gradients below float16's smallest number, 6e-8, still count."""
+    precision("mixed_float16")
+
+    def moved(factor: float) -> list[np.ndarray]:
+        model = _model(
+            make_backbone(),
+            keras.optimizers.SGD(0.3 / factor),
+            loss=lambda y, logits: factor * _loss()(y, logits),
+            weight=0.0,
+            run_eagerly=True,
+        )
+        assert isinstance(model.optimizer, keras.mixed_precision.LossScaleOptimizer)
+        before = [w.numpy() for w in model.backbone.trainable_weights]
+        model.fit(batches, steps_per_epoch=1, verbose=0)
+        after = model.backbone.trainable_weights
+        return [w.numpy() - old for w, old in zip(after, before, strict=True)]
+
+    for whole, tiny in zip(moved(1.0), moved(1e-6), strict=True):
+        assert np.abs(whole).max() > 1e-4
+        np.testing.assert_allclose(tiny, whole, atol=0.1 * np.abs(whole).max())
 
 
 # Saving
