@@ -4,6 +4,7 @@ from typing import Any
 
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.layers.project import project
 from keras_sllmr.layers.rotary import rotary
 from keras_sllmr.layers.seeds import spread_seed
 
@@ -70,9 +71,9 @@ class CausalAttention(keras.layers.Layer):
 
     def call(self, inputs: Any, valid: Any = None) -> Any:
         """See the class."""
-        query = rotary(self._split(tf.matmul(inputs, self.query)))
-        key = rotary(self._split(tf.matmul(inputs, self.key)))
-        value = self._split(tf.matmul(inputs, self.value))
+        query = rotary(self._split(project(inputs, self.query)))
+        key = rotary(self._split(project(inputs, self.key)))
+        value = self._split(project(inputs, self.value))
         products = tf.matmul(query, key, transpose_b=True)
         scores = tf.cast(products, tf.float32) / query.shape[-1] ** 0.5
         length = tf.shape(inputs)[1]
@@ -84,7 +85,7 @@ class CausalAttention(keras.layers.Layer):
         weights = tf.where(allowed, weights, 0.0)
         heads = tf.matmul(tf.cast(weights, value.dtype), value)
         together = tf.transpose(heads, [0, 2, 1, 3])
-        return tf.matmul(tf.reshape(together, tf.shape(inputs)), self.out)
+        return project(tf.reshape(together, tf.shape(inputs)), self.out)
 
     def _split(self, x: Any) -> Any:
         """`[batch, T, width]` as `[batch, heads, T, d]`."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.errors import ConfigError
+from keras_sllmr.layers.project import project
 from keras_sllmr.layers.seeds import spread_seed
 
 
@@ -61,8 +62,8 @@ class SwiGLU(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """See the class."""
-        gate = tf.nn.silu(tf.matmul(inputs, self.gate))
-        return tf.matmul(gate * tf.matmul(inputs, self.up), self.down)
+        gate = tf.nn.silu(project(inputs, self.gate))
+        return project(gate * project(inputs, self.up), self.down)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
