@@ -3,10 +3,11 @@
     python benchmarks/method_search.py --data runs/paper/data/beauty \\
         --work runs/search/beauty
 
-For each method: four trials on DCNv2, the first with the defaults, the others chosen by
-`sllmr tune`'s search. What suits one backbone may not suit another, so `paper_grid.py`
-tries the two best on every backbone. Seed 0; the test split is not read. Killed, it goes
-on.
+For each method five trials on DCNv2: the first with the defaults, three chosen by
+`sllmr tune`'s search, and one with the shared settings that were the best of `none`, the
+method's own at their defaults; of `none`, which comes first, a fourth chosen one. What
+suits one backbone may not suit another, so `paper_grid.py` tries the two best on every
+backbone. Seed 0; the test split is not read. Killed, it goes on.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 METHODS = ("none", "kd", "kar", "llm_cf", "pointwise", "global", "sllmr")
-TRIALS, BEST = 4, 2
+TRIALS, BEST = 5, 2
 
 SHARED = {
     "learning_rate": {"low": 0.0003, "high": 0.005, "log": True},
@@ -43,9 +44,9 @@ OWN: dict[str, dict[str, Any]] = {
 
 
 def search(method: Any, split: Any, data: Path, work: Path) -> dict[str, Any]:
-    """The best trials of a method."""
+    """The trials of a method, the best first."""
     from keras_sllmr.training.offline_inputs import needed, opened
-    from keras_sllmr.training.search_space import value_of
+    from keras_sllmr.training.search_space import value_of, with_values
     from keras_sllmr.training.settings import TrainSettings
     from keras_sllmr.training.trials import trial_rows
     from keras_sllmr.training.tuning import tune
@@ -54,19 +55,27 @@ def search(method: Any, split: Any, data: Path, work: Path) -> dict[str, Any]:
     names = needed(method, settings)
     inputs = opened({name: data / name for name in names}, split.store)
     space = {**SHARED, **OWN[method]}
-    study = tune(
-        method,
-        split,
-        work / method,
-        settings=settings,
-        space=space,
-        trials=TRIALS,
-        **inputs.tables,
-    ).study
-    rows = trial_rows(study)
+
+    def tried(name: str, start: TrainSettings, trials: int) -> list[dict[str, Any]]:
+        folder = work / name
+        tables = inputs.tables
+        study = tune(
+            method, split, folder, settings=start, space=space, trials=trials, **tables
+        ).study
+        return trial_rows(study)
+
+    if method == "none":
+        rows = tried(method, settings, TRIALS)
+    else:
+        rows = tried(method, settings, TRIALS - 1)
+        best_of_none = json.loads((work / "none.json").read_text())["best"][0]["values"]
+        shared = {n: value for n, value in best_of_none.items() if n in SHARED}
+        rows += tried(f"{method}_warm", with_values(settings, shared), 1)
+    for number, row in enumerate(rows):
+        row["trial"] = number
     done = [row for row in rows if row["state"] == "done"]
     done.sort(key=lambda row: -row["value"])
-    best = [
+    found = [
         {
             "trial": row["trial"],
             "validation": row["value"],
@@ -78,9 +87,14 @@ def search(method: Any, split: Any, data: Path, work: Path) -> dict[str, Any]:
                 if (value := value_of(row["settings"], name)) is not None
             },
         }
-        for row in done[:BEST]
+        for row in done
     ]
-    return {"method": method, "trials": len(rows), "best": best}
+    return {
+        "method": method,
+        "trials": len(rows),
+        "best": found[:BEST],
+        "others": found[BEST:],
+    }
 
 
 def main() -> None:
