@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from keras_sllmr.cli.console import out, print_json
+from keras_sllmr.cli.console import out, print_json, print_line
 from keras_sllmr.evaluation.report import write_comparison
 from keras_sllmr.evaluation.tables import write_tables
 from keras_sllmr.evaluation.terminal import compare_tables
@@ -22,4 +22,4 @@ def show_comparison(comparison: dict[str, Any], to: Path | None, json: bool) -> 
     for table in compare_tables(comparison):
         out.print(table)
     if to is not None:
-        out.print("Written: " + ", ".join(str(file) for file in files))
+        print_line("Written: " + ", ".join(str(file) for file in files))

@@ -24,6 +24,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=str, allow_nan=False))
 
 
+def print_line(text: str, console: Console = out) -> None:
+    """A line as it is: a path in it is neither cut nor taken for markup."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
 @contextlib.contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error, if that is a terminal; yields (done, total) → None."""

@@ -131,7 +131,7 @@ def report(
     ] = None,
 ) -> None:
     """Write the HTML report of a run or a comparison again, from its JSON file."""
-    from keras_sllmr.cli.console import out
+    from keras_sllmr.cli.console import print_line
     from keras_sllmr.evaluation.report import write_comparison, write_report
     from keras_sllmr.io.atomic import read_json
 
@@ -150,4 +150,4 @@ def report(
         path = write_report(found, to or file.with_name("report.html"))
     else:
         raise StoreError(f"{file} holds neither a run's metrics nor a comparison.")
-    out.print(f"Report:  {path}")
+    print_line(f"Report:  {path}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from keras_sllmr.cli.common import Json
-from keras_sllmr.cli.console import err
+from keras_sllmr.cli.console import err, print_line
 from keras_sllmr.cli.quiet import start_tensorflow
 
 app = typer.Typer()
@@ -75,7 +75,7 @@ def grid(
     of_grid.prepare(announce)
     for folder in reuse or []:
         for name in of_grid.reuse(folder):
-            err.print(f"    reused  {name}", markup=False)
+            print_line(f"    reused  {name}", err)
     results: list[Result] = []
     ended: list[Any] = []
     with progress_bar("Cells") as progress:
@@ -84,7 +84,7 @@ def grid(
             ended.append(one)
             progress(len(ended), len(cells))
             if result is None:
-                err.print(f"    failed  {one.name}: {problem}", markup=False)
+                print_line(f"    failed  {one.name}: {problem}", err)
                 return
             results.append(result)
             auc = metric_values(result)["auc_sampled"]["all"][0]
@@ -100,9 +100,9 @@ def grid(
             {"name": settings.name, **comparison}, runs / settings.name, json
         )
     if problems:
-        err.print(
+        print_line(
             f"{len(problems)} of {len(cells)} cells failed: {', '.join(problems)}. "
             "Run it again to try them again.",
-            markup=False,
+            err,
         )
         raise typer.Exit(1)

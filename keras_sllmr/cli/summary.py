@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from keras_sllmr.cli.console import out
+from keras_sllmr.cli.console import out, print_line
 from keras_sllmr.evaluation.terminal import comparison_table, stage_table
 from keras_sllmr.serving.export import export_manifest
 from keras_sllmr.serving.recommend import recommend
@@ -37,9 +37,9 @@ def show_run(metrics: dict[str, Any], folder: Path) -> None:
     out.print(stage_table(metrics))
     store = FeatureStore(folder / "store")
     show_recommendations(store, Path(metrics["export"]))
-    out.print(f"Metrics: {folder / 'metrics.json'}")
-    out.print(f"Report:  {folder / 'report.html'}")
-    out.print(f"Export:  {metrics['export']}")
+    print_line(f"Metrics: {folder / 'metrics.json'}")
+    print_line(f"Report:  {folder / 'report.html'}")
+    print_line(f"Export:  {metrics['export']}")
 
 
 def show_recommendations(store: FeatureStore, export: Path, *, user: int = 1) -> None:

@@ -19,7 +19,7 @@ from keras_sllmr.cli.common import (
     open_split,
 )
 from keras_sllmr.cli.config import load_config
-from keras_sllmr.cli.console import out, print_json, progress_bar
+from keras_sllmr.cli.console import out, print_json, print_line, progress_bar
 from keras_sllmr.cli.quiet import start_tensorflow
 from keras_sllmr.settings import settings_of
 from keras_sllmr.training.method_names import Method
@@ -101,8 +101,8 @@ def tune(
         )
         return
     out.print(trial_table(rows, list(space)))
-    out.print(f"Trials: {to / TRIALS}", markup=False)
-    out.print(f"Best:   {to / BEST}, for `sllmr train --config`", markup=False)
+    print_line(f"Trials: {to / TRIALS}")
+    print_line(f"Best:   {to / BEST}, for `sllmr train --config`")
 
 
 def trial_table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Table:
