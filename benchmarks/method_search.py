@@ -5,9 +5,9 @@
 
 For each method five trials on DCNv2: the first with the defaults, three chosen by
 `sllmr tune`'s search, and one with the shared settings that were the best of `none`, the
-method's own at their defaults; of `none`, which comes first, a fourth chosen one. What
-suits one backbone may not suit another, so `paper_grid.py` tries the two best on every
-backbone. Seed 0; the test split is not read. Killed, it goes on.
+method's own at their defaults; of `none`, which comes first, a fourth chosen one. What was the
+best is then fixed for every backbone (`paper_grid.py`). Seed 0; the test split is not
+read. Killed, it goes on.
 """
 
 import argparse
