@@ -9,6 +9,7 @@ from keras_sllmr.losses.replicas import replicas
 from keras_sllmr.training.batch import PROBES
 from keras_sllmr.training.batches import Batches
 from keras_sllmr.training.callbacks.resumable import ResumableTraining
+from keras_sllmr.training.callbacks.weight_average import WeightAverage
 from keras_sllmr.training.dataset import TrainingData
 from keras_sllmr.training.selective_model import SelectiveModel
 
@@ -17,31 +18,38 @@ _GATE_STEPS, _GATE_RATE = 300, 0.05
 
 def fit_reference(
     model: SelectiveModel,
+    average: SelectiveModel,
     data: TrainingData,
     folder: Path,
     *,
     key: str,
     epochs: int,
-    callbacks: list[Any],
+    monitors: list[Any],
+    callbacks: Sequence[Any] = (),
     batches: Batches | None = None,
     every: int | None = None,
     agree: Callable[[float], float] = float,
 ) -> list[dict[str, float]]:
-    """Trains a plain model on the labelled rows for as long as its chances improve.
+    """Trains a plain model on the labelled rows for as long as its mean improves.
 
-    It stops at the best validation log-likelihood of calibrated chances. A scale that
-    is wrong everywhere does no harm, the gate learns what the margins are worth. The
-    best AUC may come epochs later: the order still improves then, but some margins are
-    much surer of themselves than others that are as right.
+    The reference is the mean of the weights of all epochs: each overfits elsewhere, and
+    the mean's chances are far better. Training stops at its best validation
+    log-likelihood of calibrated chances. A scale that is wrong everywhere does no harm,
+    the gate learns what the margins are worth. The best AUC may come epochs later: the
+    order still improves then, but some margins are much surer of themselves than others
+    that are as right.
 
     Args:
-        model: a compiled model.
+        model: a compiled model, which is trained.
+        average: another one, which becomes the reference.
         data: gives the labelled rows; without the gate's probes, so that the reference
             is out of sample there.
         folder: for checkpoints.
         key: see `ResumableTraining`.
         epochs: int. At most.
-        callbacks: those that add `val_log_likelihood` to the logs.
+        monitors: callbacks that look at the average, see `WeightAverage`; they add
+            `val_log_likelihood` to the logs.
+        callbacks: others, e.g. a progress bar.
         batches: see `training.batches`. Defaults to those of `data`.
         every: see `ResumableTraining`.
         agree: likewise.
@@ -53,9 +61,10 @@ def fit_reference(
         folder,
         key=key,
         monitor="val_log_likelihood",
-        patience=2,
+        patience=1,  # The mean rises and falls smoothly.
         every=every,
         agree=agree,
+        kept=average,
     )
 
     def of_data(epoch: int, step: int, blocks: Sequence[str]) -> Any:
@@ -68,9 +77,9 @@ def fit_reference(
         lambda epoch, step: made(epoch, step, ()),
         epochs=epochs,
         steps_per_epoch=data.steps_per_epoch,
-        callbacks=callbacks,
+        callbacks=[WeightAverage(average, monitors=monitors), *callbacks],
     )
-    resumable.load_best(model)
+    resumable.load_best(average)
     return resumable.epochs
 
 

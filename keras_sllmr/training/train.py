@@ -161,19 +161,23 @@ def train(
         history: dict[str, Any] = {}
         if guided and settings.selective.regularizer == "evidence":
             with workers.scope():
-                plain = build_model("none", spec, settings, vectors)
+                plain, average = (
+                    build_model("none", spec, settings, vectors) for _ in range(2)
+                )
             history["reference"] = fit_reference(
                 plain,
+                average,
                 data,
                 work / "reference",
                 key=key,
                 epochs=settings.epochs,
-                callbacks=[SampledAUC.of(split, tables), *shown(0)],
+                monitors=[SampledAUC.of(split, tables)],
+                callbacks=shown(0),
                 batches=batches,
                 every=backup_every,
                 agree=workers.chiefs,
             )
-            data.refer_to(plain.block_logits)
+            data.refer_to(average.block_logits)
             if settings.selective.gate_objective == "agreement":
                 fit_gate(model, data)
                 # Keras trains what was trainable when the model was compiled.

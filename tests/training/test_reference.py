@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from keras_sllmr.compat import keras, tf
 from keras_sllmr.layers.gate import Gate
@@ -114,17 +115,22 @@ def test_the_reference_is_the_best_by_likelihood_and_resumes(
             row_batches(data.tables, targets, np.roll(targets.items, 1)),
         )
     ]
-    model = _model(make_backbone())
-    logs = fit_reference(
-        model, data, tmp_path / "work", key="a", epochs=3, callbacks=watch
-    )
+    options = {"key": "a", "monitors": watch, "epochs": 3}
+    model, average = _model(make_backbone()), _model(make_backbone(seed=6))
+    logs = fit_reference(model, average, data, tmp_path / "work", **options)
     likelihood = [epoch["val_log_likelihood"] for epoch in logs]
-    again = _model(make_backbone(seed=7))
-    resumed = fit_reference(
-        again, data, tmp_path / "work", key="a", epochs=len(logs), callbacks=[]
-    )
+    # What was watched is the mean, and what is left of it the best epoch's.
+    watch[0].set_model(average)
+    found: dict[str, Any] = {}
+    watch[0].on_epoch_end(0, found)
+    assert found["val_log_likelihood"] == pytest.approx(max(likelihood), rel=1e-5)
+
+    options["monitors"] = []  # Nothing is left to train.
+    models = [_model(make_backbone(seed=7)) for _ in range(2)]
+    options["epochs"] = len(logs)
+    resumed = fit_reference(*models, data, tmp_path / "work", **options)
     assert [epoch["val_log_likelihood"] for epoch in resumed] == likelihood
     for one, other in zip(
-        model.backbone.get_weights(), again.backbone.get_weights(), strict=True
+        average.backbone.get_weights(), models[1].backbone.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(one, other)

@@ -32,6 +32,8 @@ class ResumableTraining(keras.callbacks.Callback):
         rows_per_epoch: int. For the logged `rows_per_second`.
         agree: function of the monitored value to the one that counts, for several
             workers to stop at the same epoch. Defaults to the value.
+        kept: a model that goes along, such as a `WeightAverage`'s: the best epoch's
+            weights are its own, and it is restored too. Defaults to the one trained.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class ResumableTraining(keras.callbacks.Callback):
         every: int | None = None,
         rows_per_epoch: int = 0,
         agree: Callable[[float], float] = float,
+        kept: Any = None,
     ) -> None:
         super().__init__()
         # Steps' logs are not read; a parameter server's worker may still owe them.
@@ -55,6 +58,7 @@ class ResumableTraining(keras.callbacks.Callback):
         self.folder, self.key = Path(folder), key
         self.monitor, self.patience, self.every = monitor, patience, every
         self.rows_per_epoch, self.agree = rows_per_epoch, agree
+        self._kept = kept
         #: the logs of each epoch done, as a list of dicts.
         self.epochs: list[dict[str, float]] = []
         #: steps done of the epoch after these, and what they took.
@@ -88,7 +92,7 @@ class ResumableTraining(keras.callbacks.Callback):
         self.epochs = progress["epochs"]
         self.steps, self._seconds = progress.get("within", (0, 0.0))
         model.optimizer.build(model.trainable_variables)
-        self._read(self._last(), model=model, optimizer=model.optimizer)
+        self._read(self._last(), **self._state(model))
         return len(self.epochs)
 
     def fit(
@@ -124,8 +128,12 @@ class ResumableTraining(keras.callbacks.Callback):
             done = last
 
     def load_best(self, model: Any) -> None:
-        """Loads the best epoch's weights."""
+        """Loads the best epoch's weights into the model that keeps them."""
         self._read(self._best_weights(), weights=model.weights)
+
+    def _state(self, model: Any) -> dict[str, Any]:
+        state = {"model": model, "optimizer": model.optimizer}
+        return state if self._kept is None else state | {"kept": self._kept}
 
     def _read(self, path: Path, **objects: Any) -> None:
         try:
@@ -149,7 +157,7 @@ class ResumableTraining(keras.callbacks.Callback):
         """Starts the clock; goes on with the means of an epoch that was begun."""
         if self.steps:
             means = self.folder / f"{self._last().name}-means"
-            self._read(means, metrics=_state(self.model))
+            self._read(means, metrics=_means(self.model))
         self._before = self._backed_up = self.steps
         self._started = self._last_batch = time.monotonic()
 
@@ -185,7 +193,8 @@ class ResumableTraining(keras.callbacks.Callback):
         self.steps, self._seconds = 0, 0.0
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.best_epoch == number:
-            kept = tf.train.Checkpoint(weights=self.model.weights)
+            best: Any = self.model if self._kept is None else self._kept
+            kept = tf.train.Checkpoint(weights=best.weights)
             kept.write(str(self._best_weights()))
         self._write()
         if self.finished:
@@ -196,10 +205,9 @@ class ResumableTraining(keras.callbacks.Callback):
         last = self._last()
         last.parent.mkdir(parents=True, exist_ok=True)
         progress: dict[str, Any] = {"key": self.key, "epochs": self.epochs}
-        state = tf.train.Checkpoint(model=self.model, optimizer=self.model.optimizer)
-        state.write(str(last))
+        tf.train.Checkpoint(**self._state(self.model)).write(str(last))
         if self.steps:
-            means = tf.train.Checkpoint(metrics=_state(self.model))
+            means = tf.train.Checkpoint(metrics=_means(self.model))
             means.write(f"{last}-means")
             progress["within"] = [self.steps, self._seconds]
         write_json(self.folder / "progress.json", progress)
@@ -211,7 +219,7 @@ class ResumableTraining(keras.callbacks.Callback):
                 old.unlink()
 
 
-def _state(model: Any) -> list[Any]:
+def _means(model: Any) -> list[Any]:
     """The running means of an epoch's logs."""
     return [value for metric in model.metrics for value in metric.variables]
 
