@@ -150,6 +150,8 @@ class TrainSettings(Settings):
         learning_rate: float. Of Adam (paper 4.4).
         epochs: int. At most.
         patience: int. Epochs without a better validation AUC before it stops.
+        average: bool. Is the model the mean of its epochs' weights, which validation
+            then looks at? See `callbacks.weight_average`.
         seed: int. Initial weights, orders, negatives.
     """
 
@@ -163,4 +165,5 @@ class TrainSettings(Settings):
     learning_rate: float = Field(1e-3, gt=0)
     epochs: int = Field(20, ge=1)
     patience: int = Field(2, ge=1)
+    average: bool = False
     seed: int = 0

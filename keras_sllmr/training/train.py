@@ -35,6 +35,7 @@ from keras_sllmr.training.build import (
 from keras_sllmr.training.callbacks.gate_monitor import GateMonitor
 from keras_sllmr.training.callbacks.resumable import ResumableTraining
 from keras_sllmr.training.callbacks.sampled_auc import SampledAUC
+from keras_sllmr.training.callbacks.weight_average import WeightAverage
 from keras_sllmr.training.dataset import TrainingData
 from keras_sllmr.training.feature_tables import FeatureTables
 from keras_sllmr.training.gate_map import gate_map, spread
@@ -183,6 +184,10 @@ def train(
                 # Keras trains what was trainable when the model was compiled.
                 with workers.scope():
                     compile_model(model, settings)
+        mean: SelectiveModel | None = None
+        if settings.average:
+            with workers.scope():
+                mean = build_model(method, spec, settings, vectors, inject)
         resumable = ResumableTraining(
             work,
             key=key,
@@ -190,7 +195,9 @@ def train(
             every=backup_every,
             rows_per_epoch=data.steps_per_epoch * data.rows,
             agree=workers.chiefs,
+            kept=mean,
         )
+        monitors = [SampledAUC.of(split, tables), *_gate_monitor(data, work)]
         done = resumable.restore(model)
         resumable.fit(
             model,
@@ -198,11 +205,11 @@ def train(
             epochs=settings.epochs,
             steps_per_epoch=data.steps_per_epoch,
             callbacks=[
-                SampledAUC.of(split, tables),
-                *_gate_monitor(data, work),
+                *([WeightAverage(mean, monitors=monitors)] if mean else monitors),
                 *shown(done),
             ],
         )
+        model = mean or model
         resumable.load_best(model)
         if data.held_out is not None:
             history |= _gate_history(model, data, work, resumable.best_epoch)

@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from keras_sllmr.losses.evidence import Evidence
 from keras_sllmr.store.score_table import ScoreTable
 from keras_sllmr.training import reference
 from keras_sllmr.training import train as train_module
+from keras_sllmr.training.callbacks import sampled_auc
 from keras_sllmr.training.selective_model import SelectiveModel
 from keras_sllmr.training.settings import TrainSettings
 from keras_sllmr.training.train import CALIBRATION, train
@@ -307,6 +309,39 @@ def test_keeps_the_best_epoch_and_starts_anew_with_other_settings(
     again = run(settings.model_copy(update={"learning_rate": 0.02, "epochs": 1}))
     assert watch.numbers == [0]
     assert again.path.joinpath("manifest.json").read_bytes() != before
+
+
+@pytest.mark.parametrize("method", ["none", "sllmr"])
+@pytest.mark.usefixtures("eagerly")
+def test_the_mean_of_the_epochs_is_the_model(
+    tmp_path: Path,
+    world: Any,
+    scores_of: Scores,
+    method: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    better = (k / 100 for k in itertools.count())
+    monkeypatch.setattr(sampled_auc, "_auc", lambda *scores: next(better))
+    watch = _Watch()
+    given: dict[str, Any] = {"text": world.text, "scores": scores_of("right")}
+    settings = _settings(average=True)
+    folder = tmp_path / "model"
+
+    def run(*callbacks: Any) -> TrainedModel:
+        return train(
+            *(method, world.split, folder),
+            settings=settings,
+            callbacks=lambda done, steps: list(callbacks),
+            **given,
+        )
+
+    with pytest.raises(_Killed):  # In the last training's second epoch.
+        run(watch, _KillAt(epoch=1, model=1 if method == "none" else 2))
+    trained = run(watch)
+    each = watch.weights[-2:]
+    assert watch.numbers[-2:] == [0, 1] and trained.history["best_epoch"] == 2
+    mean = [np.mean(pair, axis=0) for pair in zip(*each, strict=True)]
+    _assert_same(trained.backbone.get_weights(), mean)
 
 
 @pytest.mark.usefixtures("eagerly")
